@@ -1,0 +1,58 @@
+"""The Protocols that layers meet at: who uses one need not know who stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from core.base import Value
+from core.completion import Completion, CompletionRequest
+from core.message import ToolCallPart, ToolResultPart
+from core.usage import UsageEvent
+
+
+class FailedTry(Value):
+    """One deployment's failure inside one model call, before the next one was tried.
+
+    ``error_type`` is a class name of ``core.errors``. ``try_index`` counts from 0 within the call.
+    """
+
+    provider: str
+    deployment: str
+    model: str
+    error_type: str
+    message: str
+    duration_seconds: float
+    try_index: int
+
+
+class Router(Protocol):
+    """Answers a request by whichever deployment of its route can."""
+
+    async def generate_completion(
+        self, request: CompletionRequest, *, on_failed_try: Callable[[FailedTry], None] | None = None
+    ) -> Completion: ...
+
+
+class ModelClient(Protocol):
+    """A model as an agent sees it. ``turn`` is the position of the call within its attempt, from 1."""
+
+    async def complete(self, request: CompletionRequest, *, turn: int) -> Completion: ...
+
+
+class ToolRunner(Protocol):
+    """Runs one call of a turn. A tool's failure comes back as ``is_error``, it is not raised."""
+
+    async def run(self, call: ToolCallPart, *, turn: int, index: int) -> ToolResultPart: ...
+
+
+class UsageSink(Protocol):
+    """Takes usage rows; never blocks on a database and is safe to call from any thread."""
+
+    def emit(self, event: UsageEvent) -> None: ...
+
+
+class Human(Protocol):
+    """Someone who can answer. Raises TimeoutError when nobody did."""
+
+    async def ask(self, question: str, *, timeout_seconds: float) -> str: ...

@@ -1,0 +1,106 @@
+"""What steps and runs leave behind."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Literal
+
+from core.base import Value
+from core.completion import TokenUsage
+
+
+class StepStatus(StrEnum):
+    NOT_STARTED = "not_started"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    BLOCKED = "blocked"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+    @property
+    def final(self) -> bool:
+        return self not in (StepStatus.NOT_STARTED, StepStatus.IN_PROGRESS)
+
+
+class FileRef(Value):
+    """A file that a step left. ``path`` is relative to the step's directory, with ``/``."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+class Spend(Value):
+    """What something cost so far.
+
+    ``cost_usd`` sums the known prices; ``unpriced_calls`` counts the calls whose price is unknown.
+    """
+
+    model_calls: int = 0
+    tool_calls: int = 0
+    usage: TokenUsage = TokenUsage()
+    cost_usd: Decimal = Decimal(0)
+    unpriced_calls: int = 0
+
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(
+            model_calls=self.model_calls + other.model_calls,
+            tool_calls=self.tool_calls + other.tool_calls,
+            usage=self.usage + other.usage,
+            cost_usd=self.cost_usd + other.cost_usd,
+            unpriced_calls=self.unpriced_calls + other.unpriced_calls,
+        )
+
+
+class StepResult(Value):
+    """A completed step, as committed. ``summary`` is for readers, ``output`` for templates."""
+
+    step_id: str
+    attempt: int
+    summary: str
+    output: Any = None
+    files: tuple[FileRef, ...] = ()
+    turns: int = 0
+    spend: Spend = Spend()
+
+
+class StepReport(Value):
+    """A step in the run's report, whatever became of it. ``reason`` is set unless it completed."""
+
+    step_id: str
+    title: str
+    status: StepStatus
+    attempts: int = 0
+    reason: str | None = None
+    result: StepResult | None = None
+    duration_seconds: float = 0.0
+    reused: bool = False
+
+
+class RunReport(Value):
+    """What ``plan_and_run`` returns, and ``report.json``. ``directory`` holds all of the run's files."""
+
+    run_key: str
+    status: Literal["completed", "failed", "cancelled", "over_budget"]
+    goal: str
+    plan_title: str
+    plan_version: int
+    started_at: datetime
+    finished_at: datetime
+    steps: tuple[StepReport, ...]
+    summary: str
+    spend: Spend
+    directory: str
+
+    @property
+    def counts(self) -> dict[StepStatus, int]:
+        return {s: sum(step.status is s for step in self.steps) for s in StepStatus}
+
+    @property
+    def headline(self) -> str:
+        """For example ``1 failed, 2 skipped, 5 completed``; statuses that nobody has are left out."""
+        shown = (StepStatus.FAILED, StepStatus.BLOCKED, StepStatus.SKIPPED, StepStatus.NOT_STARTED)
+        parts = [f"{self.counts[s]} {s.value}" for s in shown if self.counts[s]]
+        return ", ".join([*parts, f"{self.counts[StepStatus.COMPLETED]} completed"])
