@@ -56,7 +56,7 @@ class StopReason(StrEnum):
 
 
 class TokenUsage(Value):
-    """Tokens of one call. ``input_tokens`` includes the cache reads and writes, for every provider."""
+    """Tokens of one call. ``input_tokens`` includes cache reads and writes, for every provider."""
 
     input_tokens: int = Field(default=0, ge=0)
     output_tokens: int = Field(default=0, ge=0)

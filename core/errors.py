@@ -28,7 +28,7 @@ ManusError
 │   ├── UnknownOutcomeError        a tool was in flight when the run died, and may not run again
 │   ├── StepFailedError            an honest bad outcome of a step's attempt
 │   └── RunFailedError             a run with failed steps; carries the counts
-└── AnswerToModel                  not a failure of ours: goes back to the model as a tool error
+└── AnswerToModelError             not a failure of ours: goes back to the model as a tool error
     ├── InvalidArgumentsError      arguments do not fit the tool's schema
     ├── UnknownToolError           no such tool in this step
     └── ToolFailedError            the tool ran and failed
@@ -185,17 +185,17 @@ class RunFailedError(PermanentError):
     """A run ended with failed steps; the message says how many and why."""
 
 
-class AnswerToModel(ManusError):
+class AnswerToModelError(ManusError):
     """Told to the model as the tool's (failed) result; the loop goes on."""
 
 
-class InvalidArgumentsError(AnswerToModel):
+class InvalidArgumentsError(AnswerToModelError):
     """Arguments that do not fit the tool's JSON schema, or are not JSON."""
 
 
-class UnknownToolError(AnswerToModel):
+class UnknownToolError(AnswerToModelError):
     """A tool that this step does not have."""
 
 
-class ToolFailedError(AnswerToModel):
+class ToolFailedError(AnswerToModelError):
     """The tool ran and could not do what was asked."""

@@ -18,7 +18,11 @@ def canonical_json(value: Any) -> str:
         ValueError: NaN or infinity.
     """
     return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False,
+        value,
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
         default=_jsonable,
     )
 

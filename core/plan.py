@@ -20,9 +20,9 @@ OnUnknown = Literal["rerun", "ask", "fail"]
 class PlanStep(Value):
     """One step.
 
-    ``kind`` decides what runs: ``agent`` a tool-calling loop of ``agent``; ``tool`` the tool ``tool``
-    with ``args`` and no model; ``completion`` one model call with ``instructions``, answering with
-    an object of ``output_schema`` where one is given.
+    ``kind`` decides what runs: ``agent`` a tool-calling loop of ``agent``; ``tool`` the tool
+    ``tool`` with ``args`` and no model; ``completion`` one model call with ``instructions``,
+    answering with an object of ``output_schema`` where one is given.
 
     ``model`` names a route, or one deployment as ``provider:model``. ``tools`` narrows the agent's
     own list. ``retries`` counts further attempts after an honest failure; infrastructure errors
@@ -92,10 +92,10 @@ def _missing(step_id: str) -> PlanStep:
 
 
 def check_structure(plan: Plan) -> None:
-    """Raises PlanError, naming the step, on a reserved or duplicate id, a dangling dependency or a cycle."""
-    repeated = [i for i, n in Counter(s.id for s in plan.steps).items() if n > 1]
-    if repeated:
-        raise PlanError(f"step '{repeated[0]}': this id is used more than once", step_id=repeated[0])
+    """Raises PlanError for a reserved or duplicate id, a dangling dependency or a cycle."""
+    repeated, times = Counter(s.id for s in plan.steps).most_common(1)[0]
+    if times > 1:
+        raise PlanError(f"step '{repeated}': this id is used {times} times", step_id=repeated)
     known = {s.id for s in plan.steps}
     if DATA_DIRECTORY in known:
         raise PlanError(f"step '{DATA_DIRECTORY}': this id is reserved", step_id=DATA_DIRECTORY)

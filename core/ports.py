@@ -30,12 +30,15 @@ class Router(Protocol):
     """Answers a request by whichever deployment of its route can."""
 
     async def generate_completion(
-        self, request: CompletionRequest, *, on_failed_try: Callable[[FailedTry], None] | None = None
+        self,
+        request: CompletionRequest,
+        *,
+        on_failed_try: Callable[[FailedTry], None] | None = None,
     ) -> Completion: ...
 
 
 class ModelClient(Protocol):
-    """A model as an agent sees it. ``turn`` is the position of the call within its attempt, from 1."""
+    """A model as an agent sees it. ``turn`` is the call's position within its attempt, from 1."""
 
     async def complete(self, request: CompletionRequest, *, turn: int) -> Completion: ...
 

@@ -80,7 +80,7 @@ class StepReport(Value):
 
 
 class RunReport(Value):
-    """What ``plan_and_run`` returns, and ``report.json``. ``directory`` holds all of the run's files."""
+    """What ``plan_and_run`` returns, and ``report.json``. ``directory`` holds the run's files."""
 
     run_key: str
     status: Literal["completed", "failed", "cancelled", "over_budget"]
@@ -100,7 +100,7 @@ class RunReport(Value):
 
     @property
     def headline(self) -> str:
-        """For example ``1 failed, 2 skipped, 5 completed``; statuses that nobody has are left out."""
+        """For example ``1 failed, 2 skipped, 5 completed``; without the statuses nobody has."""
         shown = (StepStatus.FAILED, StepStatus.BLOCKED, StepStatus.SKIPPED, StepStatus.NOT_STARTED)
         parts = [f"{self.counts[s]} {s.value}" for s in shown if self.counts[s]]
         return ", ".join([*parts, f"{self.counts[StepStatus.COMPLETED]} completed"])
