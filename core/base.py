@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
@@ -16,3 +16,8 @@ class Value(BaseModel):
     """Frozen, and strict about its field names: an unknown key is an error, not noise."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def is_object(value: object) -> TypeGuard[JsonObject]:
+    """Whether a parsed JSON or YAML value is a mapping."""
+    return isinstance(value, dict)

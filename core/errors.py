@@ -11,7 +11,8 @@ ManusError
 ├── PermanentError                 the same call will never work
 │   ├── BadInputError              what the caller gave is wrong; names the place
 │   │   ├── ConfigError            a configuration file or variable
-│   │   └── PlanError              a plan; names the step
+│   │   ├── PlanError              a plan; names the step
+│   │   └── RunNotFoundError       no such run under MANUS_HOME
 │   ├── ProviderRejectedError      the provider refused this request (400, 404, 409, 413, 422)
 │   │   ├── AuthenticationError    401: no key, or not a valid one
 │   │   ├── PermissionDeniedError  403: a valid key without the right
@@ -20,10 +21,9 @@ ManusError
 │   │   └── ContentRefusedError    a safety filter said no
 │   ├── AllDeploymentsFailedError  every deployment of a route failed; retryable_cause tells
 │   ├── EnvironmentUnusableError   something this machine must have is missing
-│   ├── SandboxUnavailableError    no sandbox backend passes its self-test
+│   │   └── SandboxUnavailableError no sandbox backend passes its self-test
 │   ├── BudgetExceededError        a limit of the run is reached
 │   ├── RunLockedError             another process holds the run's lease
-│   ├── RunNotFoundError           no such run under MANUS_HOME
 │   ├── CorruptRecordError         a committed record is torn or belongs to another request
 │   ├── UnknownOutcomeError        a tool was in flight when the run died, and may not run again
 │   ├── StepFailedError            an honest bad outcome of a step's attempt

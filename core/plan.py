@@ -14,7 +14,7 @@ MAX_STEPS = 500
 DATA_DIRECTORY = "data"
 """Beside the steps' directories in a workspace; therefore no step may have this id."""
 
-OnUnknown = Literal["rerun", "ask", "fail"]
+OnUnknown = Literal["rerun", "fail"]
 
 
 class PlanStep(Value):
@@ -28,7 +28,7 @@ class PlanStep(Value):
     own list. ``retries`` counts further attempts after an honest failure; infrastructure errors
     have their own. An ``optional`` step's failure neither fails the run nor skips its dependants.
     ``on_unknown`` says what to do with a tool call found in flight on resume; ``None`` leaves it
-    to the tool. ``cache_ttl_seconds`` lets later runs reuse the result of the same work.
+    to the tool.
     """
 
     id: Slug
@@ -45,10 +45,8 @@ class PlanStep(Value):
     max_turns: int | None = Field(default=None, ge=1, le=200)
     timeout_seconds: float = Field(default=900.0, gt=0, le=86_400)
     retries: int = Field(default=0, ge=0, le=10)
-    approval: bool = False
     optional: bool = False
     on_unknown: OnUnknown | None = None
-    cache_ttl_seconds: int | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
@@ -68,6 +66,8 @@ class Plan(Value):
 
     ``author`` decides about templates: an operator's plan may use ``{{ steps.a.output.rows }}`` and
     ``{{ vars.x }}``, a model's is taken literally. ``version`` grows by one with each revision.
+    ``summarize`` asks a model for the run's summary at the end; without it, the last steps' own
+    summaries serve.
     """
 
     id: Slug = "plan"
@@ -76,6 +76,7 @@ class Plan(Value):
     version: int = Field(default=1, ge=1)
     author: Literal["operator", "model"] = "operator"
     vars: dict[str, Any] = Field(default_factory=dict)
+    summarize: bool = True
     steps: tuple[PlanStep, ...] = Field(min_length=1, max_length=MAX_STEPS)
 
     def step(self, step_id: str) -> PlanStep:

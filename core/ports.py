@@ -36,6 +36,14 @@ class Router(Protocol):
         on_failed_try: Callable[[FailedTry], None] | None = None,
     ) -> Completion: ...
 
+    def check_route(self, route: str) -> None:
+        """Raises ConfigError, naming it, for a route that does not exist."""
+        ...
+
+    def uses_only_local_model(self, route: str) -> bool:
+        """Whether nothing but the small built-in model answers this route."""
+        ...
+
 
 class ModelClient(Protocol):
     """A model as an agent sees it. ``turn`` is the call's position within its attempt, from 1."""

@@ -1,0 +1,145 @@
+"""The ``manus`` command. What a command needs is imported when it runs, so that help is fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.exits import told_plainly
+
+app = typer.Typer(
+    help="Run goals and plans as durable Prefect flows.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Inputs = Annotated[
+    list[Path], typer.Option("--input", "-i", help="A file the run may read, as data/NAME.")
+]
+Vars = Annotated[
+    list[str], typer.Option("--var", "-v", help="NAME=VALUE for the plan's templates.")
+]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A route of manus.toml, or provider:model.")
+]
+MaxCost = Annotated[float | None, typer.Option("--max-cost", help="Stop before passing this, USD.")]
+MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Stop before passing this.")]
+Parallel = Annotated[int | None, typer.Option("--parallel", help="Steps at the same time.")]
+
+
+@app.command()
+def run(  # noqa: PLR0913  one parameter per option is how typer works
+    what: Annotated[str, typer.Argument(metavar="GOAL|PLAN_FILE")],
+    inputs: Inputs = [],  # noqa: B006  typer copies it
+    variables: Vars = [],  # noqa: B006
+    model: Model = "default",
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
+    parallel: Parallel = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a goal (a model plans it) or a plan file, and watch it."""
+    with told_plainly(as_json):
+        from gateway.cli.run import Request, run_command
+
+        request = Request(
+            what, inputs, variables, model, max_cost, max_tokens, parallel, as_json=as_json
+        )
+        raise SystemExit(run_command(request))
+
+
+@app.command()
+def resume(
+    run_key: Annotated[str, typer.Argument(metavar="RUN", help="Its key, or the beginning of it.")],
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run that crashed, failed or was cancelled. Nothing finished is repeated."""
+    with told_plainly(as_json):
+        from gateway.cli.run import Resume, resume_command
+
+        raise SystemExit(resume_command(Resume(run_key, max_cost, max_tokens, as_json=as_json)))
+
+
+@app.command()
+def plan(
+    goal: str,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: stdout.")] = None,
+    inputs: Inputs = [],  # noqa: B006
+    model: Model = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Draft a plan for a goal, without running it."""
+    with told_plainly(as_json):
+        from gateway.cli.plan import plan_command
+
+        raise SystemExit(plan_command(goal, output, inputs, model, as_json=as_json))
+
+
+@app.command()
+def runs(
+    limit: Annotated[int, typer.Option(help="How many, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs of this MANUS_HOME."""
+    with told_plainly(as_json):
+        from gateway.cli.listing import runs_command
+
+        runs_command(limit, as_json=as_json)
+
+
+@app.command()
+def usage(
+    run_key: Annotated[str | None, typer.Option("--run", help="Every call of one run.")] = None,
+    days: Annotated[int | None, typer.Option(help="Only the last DAYS days.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a self-contained page instead.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was spent: calls, tokens, cost, latency, failovers."""
+    with told_plainly(as_json):
+        from gateway.cli.usage import usage_command
+
+        usage_command(run_key, days, html, as_json=as_json)
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Other than 127.0.0.1 needs an auth string.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int | None, typer.Option(help="Default: 4200, or a free one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start the Prefect server and a worker, and register the deployments."""
+    with told_plainly(as_json):
+        from gateway.cli.services import up_command
+
+        up_command(host, port, as_json=as_json)
+
+
+@app.command()
+def down(as_json: AsJson = False) -> None:
+    """Stop the server and the worker that this MANUS_HOME started."""
+    with told_plainly(as_json):
+        from gateway.cli.services import down_command
+
+        down_command(as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is configured, reachable and installed here, and what is missing."""
+    with told_plainly(as_json):
+        from gateway.cli.doctor import doctor_command
+
+        raise SystemExit(doctor_command(as_json=as_json))
+
+
+def main() -> None:
+    """Entry point of the ``manus`` script."""
+    app()

@@ -1,0 +1,198 @@
+"""``manus run`` and ``manus resume``: a run in this process, watched."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from core.errors import BadInputError, RunFailedError, RunLockedError
+from core.result import RunReport
+from core.run import RunOptions
+from core.settings import Settings, load_settings
+from core.usage import Budget
+from gateway.cli.exits import Exit
+from gateway.cli.live import LiveView
+from gateway.server import ServerAddress, ensure_server, point_prefect_at
+from tasks.lease import is_held
+from tasks.request import find_run, prepare, run_directory
+from tasks.services import Services, open_services, using
+
+PLAN_SUFFIXES = (".yaml", ".yml", ".json")
+NEW = "new"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The arguments of ``manus run``."""
+
+    what: str
+    inputs: list[Path]
+    variables: list[str]
+    model: str
+    max_cost: float | None
+    max_tokens: int | None
+    parallel: int | None
+    as_json: bool
+
+    def parameters(self) -> dict[str, Any]:
+        """Of the flow. Raises BadInputError for a variable that is not NAME=VALUE."""
+        options = RunOptions(
+            vars=dict(_variable(v) for v in self.variables),
+            inputs=tuple(str(p.absolute()) for p in self.inputs),
+            model=self.model,
+            max_parallel_steps=self.parallel,
+            budget=_budget(self.max_cost, self.max_tokens),
+        )
+        is_plan = self.what.endswith(PLAN_SUFFIXES) and "\n" not in self.what
+        return {
+            "goal": None if is_plan else self.what,
+            "plan": Path(self.what).absolute() if is_plan else None,
+            "options": options,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The arguments of ``manus resume``."""
+
+    run_key: str
+    max_cost: float | None
+    max_tokens: int | None
+    as_json: bool
+
+
+def run_command(request: Request) -> Exit:
+    """Raises BadInputError, ConfigError and the like before anything starts."""
+    settings = load_settings()
+    return asyncio.run(_run(settings, request.parameters(), NEW, as_json=request.as_json))
+
+
+def resume_command(resume: Resume) -> Exit:
+    """Raises RunNotFoundError or RunLockedError before anything starts."""
+    settings = load_settings()
+    run_key = find_run(settings.home, resume.run_key)
+    if is_held(run_directory(settings.home, run_key)):
+        raise RunLockedError(f"run {run_key} is being worked on; wait for it or stop it first")
+    budget = _budget(resume.max_cost, resume.max_tokens)
+    options = RunOptions(resume_from=run_key, budget=budget)
+    parameters = {"goal": None, "plan": None, "options": options}
+    return asyncio.run(_run(settings, parameters, run_key, as_json=resume.as_json))
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise BadInputError(f"--var {text}: must be NAME=VALUE")
+    return name, value
+
+
+def _budget(max_cost: float | None, max_tokens: int | None) -> Budget | None:
+    if max_cost is None and max_tokens is None:
+        return None
+    cost = None if max_cost is None else Decimal(str(max_cost))
+    return Budget(max_cost_usd=cost, max_tokens=max_tokens)
+
+
+async def _run(
+    settings: Settings, parameters: dict[str, Any], run_key: str, *, as_json: bool
+) -> Exit:
+    services = await open_services(settings)
+    _, request = prepare(services, new_key=run_key, **parameters)
+    if request.plan is None and services.router.uses_only_local_model(request.options.model):
+        say("no provider key is set: the built-in model plans, and it is too small to plan well")
+    address = start_server(settings)
+    from flows.planning import plan_and_run
+    from gateway.runs import RUN_TAG, create_flow_run, execute, mark_crashed
+
+    if run_key != NEW:
+        await mark_crashed(run_key, "its process died; the run was resumed")
+    tags = () if run_key == NEW else (f"{RUN_TAG}{run_key}",)
+    sent = _as_json(parameters)
+    flow_run = await create_flow_run(plan_and_run, sent, name=None, tags=tags)
+    key = str(flow_run.id) if run_key == NEW else run_key
+    say(f"run {key}")
+    say(f"watch {address.ui_url}/runs/flow-run/{flow_run.id}")
+    view = LiveView(key, Console(stderr=True))
+    shown: AbstractContextManager[Any] = view if sys.stderr.isatty() else nullcontext()
+    with using(replace(services, listeners=(view.on_event,))) as used, shown:
+        _cancel_on_interrupt(used)
+        state = await execute(plan_and_run, flow_run, sent)
+    return await _conclude(settings, key, state, as_json=as_json)
+
+
+def _as_json(parameters: dict[str, Any]) -> dict[str, Any]:
+    plan, options = parameters["plan"], parameters["options"]
+    return {
+        "goal": parameters["goal"],
+        "plan": str(plan) if plan else None,
+        "options": options.model_dump(mode="json"),
+    }
+
+
+def start_server(settings: Settings) -> ServerAddress:
+    address = ensure_server(settings, progress=say)
+    point_prefect_at(address, settings)
+    return address
+
+
+def _cancel_on_interrupt(services: Services) -> None:
+    """Ctrl-C cancels the run in good order; a second one is Python's own."""
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        say("cancelling; the run can be resumed")
+        services.cancel_requested.set()
+        loop.remove_signal_handler(signal.SIGINT)
+
+    loop.add_signal_handler(signal.SIGINT, interrupt)
+    loop.add_signal_handler(signal.SIGTERM, services.cancel_requested.set)
+
+
+async def _conclude(settings: Settings, key: str, state: Any, *, as_json: bool) -> Exit:
+    if state.is_cancelled():
+        say(f"cancelled\nmanus resume {key}")
+        return Exit.CANCELLED
+    outcome = await outcome_of(state)
+    if not isinstance(outcome, RunReport):
+        say(f"manus resume {key}")
+        raise outcome
+    sys.stdout.write(
+        outcome.model_dump_json(indent=2) + "\n" if as_json else _closing(settings, outcome)
+    )
+    if outcome.status == "completed":
+        return Exit.COMPLETED
+    say(f"manus resume {key}")
+    return Exit.OVER_BUDGET if outcome.status == "over_budget" else Exit.FAILED
+
+
+async def outcome_of(state: Any) -> Any:
+    """What a flow run left: its result, its report where it failed, or what it raised."""
+    outcome = await state.aresult(raise_on_failure=False)
+    return outcome.details["report"] if isinstance(outcome, RunFailedError) else outcome
+
+
+def _closing(settings: Settings, report: RunReport) -> str:
+    files = [
+        str(run_directory(settings.home, report.run_key) / "workspace" / s.step_id / f.path)
+        for s in report.steps
+        if s.result
+        for f in s.result.files
+    ]
+    listed = "".join(f"  {f}\n" for f in [f"{report.directory}/report.md", *files])
+    wrong = "".join(
+        f"  {s.step_id}: {s.status.value}: {s.reason}\n" for s in report.steps if s.reason
+    )
+    return f"\n{report.summary}\n\n{report.status}: {report.headline}\n{wrong}{listed}"
+
+
+def say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

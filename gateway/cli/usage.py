@@ -1,0 +1,83 @@
+"""``manus usage``: spend, latency and reliability, or every call of one run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from analytics import queries
+from analytics.figures import Window
+from analytics.page import usage_page
+from analytics.reader import Usage, open_usage
+from analytics.report import Table, report
+from core.settings import load_settings
+from core.usage import UsageEvent
+from tasks.request import find_run
+
+
+def usage_command(
+    run_key: str | None, days: int | None, html: Path | None, *, as_json: bool
+) -> None:
+    home = load_settings().home
+    key = find_run(home, run_key) if run_key else None
+    since = datetime.now(UTC) - timedelta(days=days) if days else None
+    window = Window(since=since, run_key=key)
+    with open_usage(home) as usage:
+        if html:
+            page = usage_page(usage, window, made_at=datetime.now(UTC))
+            html.write_text(page, encoding="utf-8")
+            sys.stderr.write(f"wrote {html}\n")
+            return
+        calls = queries.calls_of(usage, key) if key else ()
+        if as_json:
+            sys.stdout.write(json.dumps(_document(usage, window, calls), indent=2) + "\n")
+            return
+        console = Console()
+        if key:
+            console.print(_calls_table(calls))
+        for table in report(usage, window):
+            console.print(_rich(table))
+
+
+def _document(usage: Usage, window: Window, calls: tuple[UsageEvent, ...]) -> dict[str, object]:
+    return {
+        "window": window.model_dump(mode="json"),
+        "tables": [t.model_dump(mode="json") for t in report(usage, window)],
+        "calls": [c.model_dump(mode="json") for c in calls],
+    }
+
+
+def _rich(table: Table) -> RichTable:
+    shown = RichTable(title=table.title, caption=table.note or None)
+    for column in table.columns:
+        shown.add_column(column.title, justify="left" if column.unit == "text" else "right")
+    for row in table.text_rows:
+        shown.add_row(*row)
+    return shown
+
+
+def _calls_table(calls: tuple[UsageEvent, ...]) -> RichTable:
+    shown = RichTable(title=f"Calls ({len(calls)})")
+    for name in ("time", "step", "turn", "what", "outcome"):
+        shown.add_column(name)
+    for name in ("in", "out", "cost USD", "seconds"):
+        shown.add_column(name, justify="right")
+    for call in calls:
+        what = call.tool_name or call.deployment or "model call"
+        shown.add_row(
+            call.ts.astimezone().strftime("%H:%M:%S"),
+            call.step_id or "",
+            str(call.turn or ""),
+            what,
+            call.error_type or call.outcome,
+            str(call.input_tokens or ""),
+            str(call.output_tokens or ""),
+            "" if call.tool_name else "unknown" if call.cost_usd is None else f"{call.cost_usd:f}",
+            f"{call.duration_seconds:.2f}",
+        )
+    return shown

@@ -1,0 +1,133 @@
+"""What an operator sees of a run in the Prefect UI beyond its bars: artifacts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.logging import get_run_logger
+
+from core.plan import Plan
+from core.result import RunReport, StepReport, StepStatus
+from tasks.progress import Progress, RunEvent
+from tasks.run import Run
+
+REFRESH_SECONDS = 2.0
+
+
+class PlanBoard:
+    """The plan as a table with live statuses."""
+
+    def __init__(self, run: Run, plan: Plan) -> None:
+        self._plan = plan
+        self._key = f"plan-{run.key[:8]}"
+        self._status = {s.id: StepStatus.NOT_STARTED for s in plan.steps}
+        self._turns: dict[str, int] = {}
+        self._reasons: dict[str, str] = {}
+        self._changed = asyncio.Event()
+        run.listeners.append(self._note)
+
+    def _note(self, progress: RunEvent) -> None:
+        if not isinstance(progress, Progress) or progress.step_id not in self._status:
+            return
+        if progress.status:
+            self._status[progress.step_id] = progress.status
+        if progress.turn:
+            self._turns[progress.step_id] = progress.turn
+        if progress.reason:
+            self._reasons[progress.step_id] = progress.reason
+        self._changed.set()
+
+    def rows(self) -> list[dict[str, str | int]]:
+        return [
+            {
+                "step": s.id,
+                "title": s.title,
+                "status": self._status[s.id].value,
+                "turns": self._turns.get(s.id, 0),
+                "needs": ", ".join(s.depends_on),
+                "reason": self._reasons.get(s.id, "")[:500],
+            }
+            for s in self._plan.steps
+        ]
+
+    @asynccontextmanager
+    async def live(self) -> AsyncGenerator[None]:
+        """Keeps the table up to date, at most every ``REFRESH_SECONDS``, and once at the end."""
+        title = f"{self._plan.title} (version {self._plan.version})"
+        artifact_id = await acreate_table_artifact(self.rows(), key=self._key, description=title)
+        refresher = asyncio.create_task(self._refresh(artifact_id))
+        try:
+            yield
+        finally:
+            refresher.cancel()
+            await asyncio.gather(refresher, return_exceptions=True)
+            await self._write(artifact_id)
+
+    async def _refresh(self, artifact_id: UUID) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._write(artifact_id)
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def _write(self, artifact_id: UUID) -> None:
+        """A table that cannot be drawn must not stop the work it shows."""
+        try:
+            async with get_client() as client:
+                await client.update_artifact(artifact_id, ArtifactUpdate(data=self._data()))
+        except OSError as error:
+            get_run_logger().warning("the plan table could not be updated: %s", error)
+
+    def _data(self) -> str:
+        return json.dumps(self.rows())
+
+
+async def publish_report(run: Run, report: RunReport, markdown: str) -> None:
+    """The result, the usage and the files of a finished run as artifacts of its flow run."""
+    short = run.key[:8]
+    await acreate_markdown_artifact(
+        markdown, key=f"result-{short}", description=f"{report.status}: {report.headline}"
+    )
+    await acreate_table_artifact(
+        [_usage_row(s) for s in report.steps],
+        key=f"usage-{short}",
+        description=f"{report.spend.model_calls} model calls, {_cost(report)}",
+    )
+    files = [
+        {"step": s.step_id, "file": f.path, "bytes": f.size_bytes, "sha256": f.sha256}
+        for s in report.steps
+        if s.result
+        for f in s.result.files
+    ]
+    if files:
+        await acreate_table_artifact(
+            files, key=f"files-{short}", description=f"{len(files)} files under {report.directory}"
+        )
+
+
+def _usage_row(step: StepReport) -> dict[str, str | int | float]:
+    spend = step.result.spend if step.result else None
+    return {
+        "step": step.step_id,
+        "status": step.status.value,
+        "turns": step.result.turns if step.result else 0,
+        "model calls": spend.model_calls if spend else 0,
+        "tool calls": spend.tool_calls if spend else 0,
+        "tokens in": spend.usage.input_tokens if spend else 0,
+        "tokens out": spend.usage.output_tokens if spend else 0,
+        "cost USD": f"{spend.cost_usd:.6f}" if spend else "",
+        "seconds": round(step.duration_seconds, 2),
+    }
+
+
+def _cost(report: RunReport) -> str:
+    known = f"{report.spend.cost_usd:.4f} USD"
+    unpriced = report.spend.unpriced_calls
+    return f"{known} and {unpriced} calls of unknown price" if unpriced else known

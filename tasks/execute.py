@@ -1,0 +1,203 @@
+"""What the scheduler calls: takes a step through its attempts to an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import allow_failure
+from prefect.client.schemas.objects import State
+
+from core.errors import (
+    AllDeploymentsFailedError,
+    BudgetExceededError,
+    CorruptRecordError,
+    EnvironmentUnusableError,
+    ManusError,
+    PlanError,
+    ProviderRejectedError,
+    RetryableError,
+    StepFailedError,
+)
+from core.fingerprint import fingerprint
+from core.plan import Plan, PlanStep
+from core.result import StepReport, StepResult, StepStatus
+from tasks.inputs import StepInputs, Upstream, brief, resolve, step_fingerprint
+from tasks.journal import AttemptFailed
+from tasks.policies import is_infrastructure_failure, state_of
+from tasks.progress import Progress
+from tasks.run import Position, Run
+from tasks.schedule import Work, run_dag
+from tasks.step import StepWork, allowed_tools, mark_skipped, route_of, run_step
+from tasks.store import raise_if_unsaved
+
+KEEPS_ATTEMPT = (
+    RetryableError,
+    AllDeploymentsFailedError,
+    ProviderRejectedError,
+    BudgetExceededError,
+    CorruptRecordError,
+    EnvironmentUnusableError,
+)
+"""What stopped an attempt from outside: once removed, the same attempt goes on from its records."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """A settled step; ``state`` is what Prefect draws the edges to its dependants from."""
+
+    report: StepReport
+    state: State[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StepExecutor:
+    """Executes and skips the steps of one plan."""
+
+    run: Run
+    plan: Plan
+    upstream: tuple[State[Any], ...] = ()
+
+    async def run_all(self) -> dict[str, StepOutcome]:
+        """Settles every step of the plan."""
+        limit = self.run.options.max_parallel_steps
+        work = Work(execute=self.execute, skip=self.skip, passes=self.passes)
+        return await run_dag(
+            {s.id: s.depends_on for s in self.plan.steps},
+            work,
+            limit or self.run.services.settings.run.max_parallel_steps,
+        )
+
+    def last_states(self, outcomes: Mapping[str, StepOutcome]) -> list[State[Any]]:
+        """The states of the steps that no other step waits for."""
+        ends = [step_id for step_id, below in self.plan.dependants().items() if not below]
+        return [outcomes[i].state for i in ends]
+
+    def passes(self, step_id: str, outcome: StepOutcome) -> bool:
+        return outcome.report.status is StepStatus.COMPLETED or (
+            self.plan.step(step_id).optional and outcome.report.status is not StepStatus.SKIPPED
+        )
+
+    async def skip(self, step_id: str, upstream: Mapping[str, StepOutcome]) -> StepOutcome:
+        blockers = [d for d, outcome in upstream.items() if not self.passes(d, outcome)]
+        reason = f"needs {', '.join(blockers)}"
+        state = await state_of(mark_skipped, step_id, reason, wait_for=_edges(upstream))
+        self.run.tell(Progress(step_id, StepStatus.SKIPPED, reason=reason))
+        report = StepReport(
+            step_id=step_id,
+            title=self.plan.step(step_id).title,
+            status=StepStatus.SKIPPED,
+            reason=reason,
+            attempts=self.run.journal.attempts(step_id),
+        )
+        return StepOutcome(report, state)
+
+    async def execute(self, step_id: str, upstream: Mapping[str, StepOutcome]) -> StepOutcome:
+        """Runs attempts until one completes, none is left, or the cause of failure is outside."""
+        step = self.plan.step(step_id)
+        self.run.tell(Progress(step_id, StepStatus.IN_PROGRESS))
+        began = time.monotonic()
+        inputs = self._inputs(step, upstream)
+        edges = _edges(upstream) or [allow_failure(s) for s in self.upstream]
+        left = step.retries
+        while True:
+            attempt = await self._attempt_number(step, inputs)
+            state = await self._attempt(StepWork(step, inputs, attempt), edges)
+            outcome = await state.aresult(raise_on_failure=False)
+            if not isinstance(outcome, StepResult):
+                self._note_failure(step_id, attempt, outcome)
+                if left and _is_honest(outcome):
+                    left -= 1
+                    continue
+            return self._settled(step, state, outcome, time.monotonic() - began)
+
+    def _inputs(
+        self, step: PlanStep, upstream: Mapping[str, StepOutcome]
+    ) -> StepInputs | PlanError:
+        briefs = tuple(
+            brief(self.plan.step(d), outcome.report.result) for d, outcome in upstream.items()
+        )
+        tool = self.run.services.tools.get(step.tool) if step.tool else None
+        try:
+            upstream_inputs = Upstream(briefs=briefs, data=self.run.data)
+            return resolve(self.plan, step, upstream_inputs, tool.verbatim if tool else frozenset())
+        except PlanError as error:
+            return error
+
+    async def _attempt_number(self, step: PlanStep, inputs: StepInputs | PlanError) -> int:
+        if isinstance(inputs, PlanError):
+            return self.run.journal.begin_attempt(step.id, fingerprint(str(inputs)), "")
+        asked = step_fingerprint(step, inputs)
+        current = self.run.journal.current_attempt(step.id, asked)
+        if current:
+            key = Position(step.id, current).step_key(self.run.key)
+            if await self.run.store.aexists(key):
+                return current
+        return self.run.journal.begin_attempt(step.id, asked, self._setup(step))
+
+    def _setup(self, step: PlanStep) -> str:
+        agent = self.run.services.agents.get(step.agent) if step.kind == "agent" else None
+        tools = self.run.services.tools.definitions(allowed_tools(step, agent))
+        return fingerprint(agent, route_of(self.run, step), tools)
+
+    async def _attempt(self, work: StepWork, edges: Sequence[Any]) -> State[Any]:
+        settings = self.run.services.settings.run
+        task = run_step.with_options(
+            retries=settings.infrastructure_retries,
+            retry_delay_seconds=settings.retry_delay_seconds,
+            retry_condition_fn=is_infrastructure_failure,
+            timeout_seconds=work.step.timeout_seconds,
+        )
+        key = Position(work.step.id, work.attempt).step_key(self.run.key)
+        state = await state_of(task, work, key=key, label=work.label, wait_for=edges)
+        raise_if_unsaved(self.run.store)
+        return state
+
+    def _note_failure(self, step_id: str, attempt: int, error: Any) -> None:
+        if _is_honest(error):
+            self.run.journal.append(
+                AttemptFailed(step_id=step_id, attempt=attempt, reason=str(error))
+            )
+
+    def _settled(
+        self, step: PlanStep, state: State[Any], outcome: Any, duration: float
+    ) -> StepOutcome:
+        completed = outcome if isinstance(outcome, StepResult) else None
+        status = StepStatus.COMPLETED if completed else _bad_status(outcome)
+        reason = None if completed else f"{_kind(outcome)}{outcome}"
+        self.run.tell(Progress(step.id, status, reason=reason))
+        report = StepReport(
+            step_id=step.id,
+            title=step.title,
+            status=status,
+            attempts=self.run.journal.attempts(step.id),
+            reason=reason,
+            result=completed,
+            duration_seconds=duration,
+            reused=state.name == "Cached",
+        )
+        return StepOutcome(report, state)
+
+
+def _edges(upstream: Mapping[str, StepOutcome]) -> list[Any]:
+    return [allow_failure(o.state) for o in upstream.values()]
+
+
+def _is_honest(error: Any) -> bool:
+    """Whether a replay could only repeat it. Cancellation is no outcome at all."""
+    return not isinstance(error, (*KEEPS_ATTEMPT, asyncio.CancelledError))
+
+
+def _bad_status(error: Any) -> StepStatus:
+    blocked = isinstance(error, BudgetExceededError) or (
+        isinstance(error, StepFailedError) and error.blocked
+    )
+    return StepStatus.BLOCKED if blocked else StepStatus.FAILED
+
+
+def _kind(error: Any) -> str:
+    """The class of an unforeseen exception; our own errors say what happened by themselves."""
+    return "" if isinstance(error, ManusError) else f"{type(error).__name__}: "

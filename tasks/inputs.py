@@ -1,0 +1,118 @@
+"""What a step gets: its own text rendered, and what the steps it depends on left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.base import JsonObject, Value
+from core.fingerprint import fingerprint
+from core.plan import Plan, PlanStep
+from core.result import FileRef, StepResult
+from tasks import templates
+
+MAX_BRIEF_CHARS = 8_000
+"""What a dependant is shown of one dependency's result; the whole lies in its files and output."""
+
+
+class Brief(Value):
+    """One dependency as its dependant sees it. Failed optional dependencies have no output."""
+
+    step_id: str
+    title: str
+    summary: str
+    output: Any = None
+    files: tuple[FileRef, ...] = ()
+
+
+class Upstream(Value):
+    """What reaches a step from outside it.
+
+    ``data`` are the files that the caller gave the run, reachable as ``../data/<path>``.
+    """
+
+    briefs: tuple[Brief, ...] = ()
+    data: tuple[FileRef, ...] = ()
+
+
+class StepInputs(Value):
+    """Exactly what decides a step's result, apart from the agent and the model."""
+
+    goal: str
+    instructions: str
+    args: JsonObject
+    briefs: tuple[Brief, ...]
+    data: tuple[FileRef, ...]
+
+
+def brief(step: PlanStep, result: StepResult | None) -> Brief:
+    if result is None:
+        return Brief(step_id=step.id, title=step.title, summary="(this step did not complete)")
+    return Brief(
+        step_id=step.id,
+        title=step.title,
+        summary=result.summary,
+        output=result.output,
+        files=result.files,
+    )
+
+
+def resolve(plan: Plan, step: PlanStep, upstream: Upstream, verbatim: frozenset[str]) -> StepInputs:
+    """Renders the step's templates (an operator's plan only), but for the ``verbatim`` arguments.
+
+    Raises:
+        PlanError: a template that fails with the values at hand; names the step and field.
+    """
+    instructions, args = step.instructions, step.args
+    if plan.author == "operator":
+        names = _names(plan, upstream.briefs)
+        instructions = str(templates.render(instructions, f"step '{step.id}': instructions", names))
+        values = {k: v for k, v in args.items() if k not in verbatim}
+        args = {**args, **templates.render(values, f"step '{step.id}': args", names)}
+    return StepInputs(
+        goal=plan.goal,
+        instructions=instructions,
+        args=args,
+        briefs=upstream.briefs,
+        data=upstream.data,
+    )
+
+
+def _names(plan: Plan, briefs: tuple[Brief, ...]) -> Mapping[str, Any]:
+    steps = {
+        b.step_id: {
+            "output": b.output,
+            "summary": b.summary,
+            "files": [f"../{b.step_id}/{f.path}" for f in b.files],
+        }
+        for b in briefs
+    }
+    return {"steps": steps, "vars": plan.vars}
+
+
+def step_fingerprint(step: PlanStep, inputs: StepInputs) -> str:
+    """What the step is asked to do. Titles and limits may change without changing it."""
+    wording = step.model_dump(
+        mode="json",
+        include={"id", "kind", "agent", "tool", "tools", "output_schema", "model"},
+    )
+    return fingerprint(wording, inputs)
+
+
+def prompt_for(step: PlanStep, inputs: StepInputs) -> str:
+    """The step as a model reads it."""
+    lines = [f"Goal of the whole plan: {inputs.goal}"] if inputs.goal else []
+    lines += [f"Your step: {step.title}", inputs.instructions]
+    if inputs.data:
+        lines += ["Files given by the user (read-only):"]
+        lines += [f"- ../data/{f.path} ({f.size_bytes} bytes)" for f in inputs.data]
+    for item in inputs.briefs:
+        lines += [f"Result of step '{item.step_id}' ({item.title}):", _cut(item.summary)]
+        lines += [f"- file ../{item.step_id}/{f.path} ({f.size_bytes} bytes)" for f in item.files]
+    return "\n".join(lines)
+
+
+def _cut(text: str) -> str:
+    if len(text) <= MAX_BRIEF_CHARS:
+        return text
+    return f"{text[:MAX_BRIEF_CHARS]}\n[cut: {len(text) - MAX_BRIEF_CHARS} more characters]"

@@ -1,0 +1,142 @@
+"""A run's journal: what was begun, so that a resumed run knows what its records cannot tell.
+
+Records (see ``tasks.store``) hold what is finished. The journal adds which attempt of a step is
+the current one, which attempts ended badly, and which calls were in flight. One JSON object a
+line, appended with a single write; a kill can tear the last line only, and reading passes over it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from core.base import Value
+from core.errors import CorruptRecordError
+
+
+class AttemptBegun(Value):
+    """``fingerprint`` covers the step and its inputs, ``setup`` the agent and the models."""
+
+    entry: Literal["attempt_begun"] = "attempt_begun"
+    step_id: str
+    attempt: int
+    fingerprint: str
+    setup: str
+
+
+class AttemptFailed(Value):
+    """An honest bad end, which a replay would only repeat. Crashes and outages leave no entry."""
+
+    entry: Literal["attempt_failed"] = "attempt_failed"
+    step_id: str
+    attempt: int
+    reason: str
+
+
+class CallBegun(Value):
+    """A model call or tool run was about to start under this record key."""
+
+    entry: Literal["call_begun"] = "call_begun"
+    key: str
+    kind: Literal["model", "tool"]
+    request_hash: str
+
+
+class CallFailed(Value):
+    """The call begun last under this key failed and was accounted for; it is not in flight."""
+
+    entry: Literal["call_failed"] = "call_failed"
+    key: str
+
+
+Entry = Annotated[
+    AttemptBegun | AttemptFailed | CallBegun | CallFailed, Field(discriminator="entry")
+]
+_ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
+
+
+class Journal:
+    """Append-only; one process at a time writes it (the run's lease sees to that)."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads what is there.
+
+        Raises:
+            CorruptRecordError: a line other than the last cannot be read.
+        """
+        self.path = path
+        self._attempts: dict[str, AttemptBegun] = {}
+        self._failed: set[tuple[str, int]] = set()
+        self._calls: Counter[str] = Counter()
+        whole = self._load()
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.ftruncate(self._file, whole)
+
+    def _load(self) -> int:
+        """Replays the whole lines and returns their length in bytes."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                self._apply(_ENTRY.validate_json(line))
+            except ValidationError as error:
+                raise CorruptRecordError(f"{self.path}: line {number} is damaged") from error
+        return len(whole)
+
+    def append(self, entry: Entry) -> None:
+        line = json.dumps(entry.model_dump(mode="json"), ensure_ascii=False) + "\n"
+        os.write(self._file, line.encode())
+        self._apply(entry)
+
+    def _apply(self, entry: Entry) -> None:
+        match entry:
+            case AttemptBegun():
+                self._attempts[entry.step_id] = entry
+            case AttemptFailed():
+                self._failed.add((entry.step_id, entry.attempt))
+            case CallBegun():
+                self._calls[entry.key] += 1
+            case CallFailed():
+                self._calls[entry.key] -= 1
+
+    def current_attempt(self, step_id: str, fingerprint: str) -> int | None:
+        """The attempt to go on with: the last one, unless it failed or its inputs changed."""
+        last = self._attempts.get(step_id)
+        if last is None or last.fingerprint != fingerprint:
+            return None
+        return None if (step_id, last.attempt) in self._failed else last.attempt
+
+    def begin_attempt(self, step_id: str, fingerprint: str, setup: str) -> int:
+        """The number of the attempt to run now, from 1.
+
+        An attempt that a crash cut short goes on under its number if its setup is still the same
+        (its records answer the same questions then); else a new number is taken.
+        """
+        current = self.current_attempt(step_id, fingerprint)
+        if current is not None and self._attempts[step_id].setup == setup:
+            return current
+        number = self.attempts(step_id) + 1
+        self.append(
+            AttemptBegun(step_id=step_id, attempt=number, fingerprint=fingerprint, setup=setup)
+        )
+        return number
+
+    def attempts(self, step_id: str) -> int:
+        """How many attempts were begun."""
+        last = self._attempts.get(step_id)
+        return last.attempt if last else 0
+
+    def in_flight(self, key: str) -> int:
+        """How often the call under ``key`` was begun without an end.
+
+        Where there is no record of it either, each was cut off with its process.
+        """
+        return self._calls[key]
+
+    def close(self) -> None:
+        os.close(self._file)

@@ -1,0 +1,74 @@
+"""Opens a run: a new one, or one to go on with after a crash, a failure or a cancel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.plan import DATA_DIRECTORY
+from tasks.budget import BudgetMeter
+from tasks.journal import Journal
+from tasks.lease import RunLease
+from tasks.request import REQUEST_FILE, RunRequest, run_directory
+from tasks.run import Run, entered
+from tasks.services import Services
+from tasks.store import RecordStorage, check_records, open_store
+from tools.workspace import Workspace
+
+
+@contextmanager
+def opened(
+    services: Services, request: RunRequest, run_key: str, flow_run_id: str
+) -> Generator[Run]:
+    """The run, with its lease held until the end.
+
+    Raises:
+        RunLockedError: another process works on it.
+        CorruptRecordError: a record of it is damaged.
+    """
+    home = services.settings.home
+    directory = run_directory(home, run_key)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lease = RunLease(directory)
+    try:
+        storage = services.storage or RecordStorage(basepath=str(home / "results"))
+        check_records(storage, run_key)
+        workspace = Workspace(directory / "workspace")
+        if not (directory / REQUEST_FILE).exists():
+            shutil.rmtree(directory / "workspace" / DATA_DIRECTORY, ignore_errors=True)
+            for path in request.options.inputs:
+                workspace.add_data_file(Path(path))
+            write_file(directory / REQUEST_FILE, request.model_dump_json(indent=2))
+        journal = Journal(directory / "journal.jsonl")
+        run = Run(
+            key=run_key,
+            flow_run_id=flow_run_id,
+            directory=directory,
+            options=request.options,
+            services=services,
+            store=open_store(storage),
+            journal=journal,
+            meter=BudgetMeter(request.options.budget or services.settings.run.budget),
+            workspace=workspace,
+            data=workspace.step(DATA_DIRECTORY, ()).list_files(),
+        )
+        try:
+            with entered(run):
+                yield run
+        finally:
+            journal.close()
+    finally:
+        lease.release()
+
+
+def write_file(path: Path, content: str) -> None:
+    """Writes a file of the run's directory whole: temporary name, sync, rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,88 @@
+"""The run's report: ``report.json`` for programs, ``report.md`` for people."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from core.plan import Plan
+from core.result import RunReport, Spend, StepReport, StepStatus
+from tasks.opening import write_file
+from tasks.run import Run
+
+RunStatus = Literal["completed", "failed", "cancelled", "over_budget"]
+
+
+def build_report(
+    run: Run, plan: Plan, steps: tuple[StepReport, ...], summary: str, started_at: datetime
+) -> RunReport:
+    return RunReport(
+        run_key=run.key,
+        status=_status(plan, steps),
+        goal=plan.goal,
+        plan_title=plan.title,
+        plan_version=plan.version,
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+        steps=steps,
+        summary=summary,
+        spend=run.meter.spend + Spend(tool_calls=sum(_tool_calls(s) for s in steps)),
+        directory=str(run.directory),
+    )
+
+
+def _tool_calls(step: StepReport) -> int:
+    return step.result.spend.tool_calls if step.result else 0
+
+
+def _status(plan: Plan, steps: tuple[StepReport, ...]) -> RunStatus:
+    """``failed`` if a step that is not optional did not complete."""
+    bad = [
+        s
+        for s in steps
+        if s.status is not StepStatus.COMPLETED and not plan.step(s.step_id).optional
+    ]
+    if any(s.status is StepStatus.BLOCKED and (s.reason or "").startswith("budget:") for s in bad):
+        return "over_budget"
+    return "failed" if bad else "completed"
+
+
+def save_report(run: Run, report: RunReport) -> str:
+    """Writes both files into the run's directory and returns the Markdown."""
+    markdown = to_markdown(report)
+    write_file(run.directory / "report.json", report.model_dump_json(indent=2))
+    write_file(run.directory / "report.md", markdown)
+    return markdown
+
+
+def to_markdown(report: RunReport) -> str:
+    seconds = (report.finished_at - report.started_at).total_seconds()
+    lines = [
+        f"# {report.plan_title}",
+        "",
+        f"**{report.status}**: {report.headline}; {seconds:.1f} s; run `{report.run_key}`",
+        "",
+        report.summary,
+        "",
+        "| step | status | attempts | seconds | result |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [_row(step) for step in report.steps]
+    files = [
+        f"- `{s.step_id}/{f.path}` ({f.size_bytes} bytes)"
+        for s in report.steps
+        if s.result
+        for f in s.result.files
+    ]
+    if files:
+        lines += ["", f"Files, under `{report.directory}/workspace/`:", "", *files]
+    return "\n".join(lines) + "\n"
+
+
+def _row(step: StepReport) -> str:
+    said = step.result.summary if step.result else step.reason or ""
+    cell = " ".join(said.split()).replace("|", "\\|")[:300]
+    return (
+        f"| {step.title} | {step.status.value} | {step.attempts} "
+        f"| {step.duration_seconds:.1f} | {cell} |"
+    )

@@ -1,0 +1,110 @@
+"""What a run is asked to do: checked before anything starts, kept so that it can be resumed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from core.base import Value
+from core.errors import BadInputError, CorruptRecordError, RunNotFoundError
+from core.plan import Plan
+from core.run import RunOptions
+from core.settings import PROJECT_ROOT
+from tasks.check import check_plan, read_plan, with_vars
+from tasks.services import Services
+
+REQUEST_FILE = "request.json"
+
+
+class RunRequest(Value):
+    """Kept in the run's directory, so that any run can be resumed by its key."""
+
+    goal: str
+    plan: Plan | None
+    options: RunOptions
+
+
+def prepare(
+    services: Services,
+    goal: str | None,
+    plan: Plan | Path | None,
+    options: RunOptions,
+    new_key: str,
+) -> tuple[str, RunRequest]:
+    """The run's key and what it is to do, all of it checked.
+
+    A run to resume keeps its own goal, plan and options, with the new budget if one is given.
+    ``new_key`` is for a new run; if that run exists already (a retry of its flow run), it goes on.
+
+    Raises:
+        BadInputError: names what is wrong. Nothing was written.
+    """
+    home = services.settings.home
+    key = find_run(home, options.resume_from) if options.resume_from else new_key
+    if (run_directory(home, key) / REQUEST_FILE).exists():
+        saved = read_request(run_directory(home, key))
+        budget = options.budget or saved.options.budget
+        options = saved.options.model_copy(update={"budget": budget})
+        request = saved.model_copy(update={"options": options})
+    else:
+        request = _new_request(goal, plan, options)
+    services.router.check_route(options.model)
+    if request.plan:
+        check_plan(request.plan, services, options.model)
+    return key, request
+
+
+def _new_request(goal: str | None, plan: Plan | Path | None, options: RunOptions) -> RunRequest:
+    if plan is None and not (goal or "").strip():
+        raise BadInputError("give a goal or a plan")
+    inputs = tuple(str(PROJECT_ROOT / path) for path in options.inputs)
+    check_inputs(inputs)
+    options = options.model_copy(update={"inputs": inputs})
+    loaded = read_plan(PROJECT_ROOT / plan) if isinstance(plan, Path) else plan
+    if loaded:
+        loaded = with_vars(loaded, options.vars)
+        loaded = loaded.model_copy(update={"goal": goal or loaded.goal})
+    elif options.vars:
+        raise BadInputError("variables are for a plan's templates; a goal has none")
+    return RunRequest(goal=goal or (loaded.goal if loaded else ""), plan=loaded, options=options)
+
+
+def run_directory(home: Path, run_key: str) -> Path:
+    return home / "runs" / run_key
+
+
+def find_run(home: Path, name: str) -> str:
+    """The key of the run whose key is or begins with ``name``.
+
+    Raises:
+        RunNotFoundError: none, or more than one.
+    """
+    runs = home / "runs"
+    found = sorted(p.name for p in runs.glob(f"{name}*")) if name and runs.is_dir() else []
+    if len(found) == 1 or name in found:
+        return name if name in found else found[0]
+    if found:
+        raise RunNotFoundError(f"run '{name}' is ambiguous: {', '.join(found[:5])}")
+    raise RunNotFoundError(f"no run '{name}' in {runs}; `manus runs` lists them")
+
+
+def read_request(directory: Path) -> RunRequest:
+    """Raises RunNotFoundError if the run is not on this machine, CorruptRecordError if damaged."""
+    path = directory / REQUEST_FILE
+    if not path.is_file():
+        raise RunNotFoundError(
+            f"run {directory.name}: {path} is not here; a run goes on where its files are"
+        )
+    try:
+        return RunRequest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise CorruptRecordError(f"{path} is damaged: {error}") from error
+
+
+def check_inputs(paths: tuple[str, ...]) -> None:
+    """Raises BadInputError, naming it, for an input that is no readable file."""
+    for path in paths:
+        if not Path(path).is_file() or not os.access(path, os.R_OK):
+            raise BadInputError(f"input file {path}: no such readable file")

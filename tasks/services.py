@@ -1,0 +1,78 @@
+"""Everything a run needs from outside, opened once at an entry point and passed down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agents.load import load_agents
+from analytics.spool import SpoolWriter
+from core.agent import AgentSpec
+from core.ports import Router, UsageSink
+from core.settings import Settings, load_settings
+from providers.factory import build_router
+from tasks.progress import RunEvent
+from tools.registry import ToolRegistry, default_registry
+from tools.sandbox.base import Sandbox
+from tools.sandbox.select import choose_sandbox
+
+if TYPE_CHECKING:  # opening services does not load Prefect, so that bad input is told at once
+    from tasks.store import RecordStorage
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Ports and registries. Replace one (``dataclasses.replace``) to extend or to test.
+
+    ``storage`` defaults to MANUS_HOME's. ``listeners`` are told what happens in a run. Setting
+    ``cancel_requested`` cancels it.
+    """
+
+    settings: Settings
+    router: Router
+    tools: ToolRegistry
+    agents: Mapping[str, AgentSpec]
+    sandbox: Sandbox
+    sink: UsageSink
+    storage: RecordStorage | None = None
+    listeners: tuple[Callable[[RunEvent], None], ...] = ()
+    cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+_CURRENT: ContextVar[Services | None] = ContextVar("services", default=None)
+
+
+@contextmanager
+def using(services: Services) -> Generator[Services]:
+    """Flows called inside use these services instead of opening their own."""
+    token = _CURRENT.set(services)
+    try:
+        yield services
+    finally:
+        _CURRENT.reset(token)
+
+
+async def open_services(settings: Settings | None = None) -> Services:
+    """The services given by ``using``, else new ones from the configuration.
+
+    Raises:
+        ConfigError: a file, key or agent is wrong, or no provider is configured.
+        SandboxUnavailableError: nothing on this machine can run tools safely.
+    """
+    if (given := _CURRENT.get()) is not None:
+        return given
+    settings = settings or load_settings()
+    home = settings.home
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Services(
+        settings=settings,
+        router=build_router(settings),
+        tools=default_registry(),
+        agents=load_agents(home / "agents"),
+        sandbox=await choose_sandbox(settings.sandbox),
+        sink=SpoolWriter(home / "spool"),
+    )

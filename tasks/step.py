@@ -1,0 +1,203 @@
+"""One attempt of one step: an agent's loop, one tool run, or one model call."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jsonschema
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+from prefect.states import Completed
+
+from agents.loop import TERMINATE, AgentOutcome, AgentTask, run_agent
+from core.agent import AgentSpec
+from core.completion import Completion, CompletionRequest, StopReason
+from core.errors import PlanError, StepFailedError
+from core.fingerprint import fingerprint
+from core.message import user
+from core.plan import PlanStep
+from core.result import Spend, StepResult
+from core.usage import UsageEvent
+from tasks.inputs import StepInputs, prompt_for
+from tasks.model_call import DurableModel
+from tasks.policies import KEY_PARAMETER
+from tasks.run import Position, Run, current_run
+from tasks.tool import AgentTools, ToolDesk
+from tools.base import ToolContext
+from tools.sandbox.base import SandboxLimits
+
+
+@dataclass(frozen=True, slots=True)
+class StepWork:
+    """What an attempt works on. ``inputs`` is the problem where the step's templates failed."""
+
+    step: PlanStep
+    inputs: StepInputs | PlanError
+    attempt: int
+
+    @property
+    def label(self) -> str:
+        """As the UI shows it."""
+        again = f" (attempt {self.attempt})" if self.attempt > 1 else ""
+        return f"{self.step.id}{again}"
+
+
+@task(task_run_name="{label}", cache_policy=KEY_PARAMETER, persist_result=True)
+async def run_step(work: StepWork, key: str, label: str) -> StepResult:
+    """Does the step's work.
+
+    Idempotent: under the same key it returns the committed result, and an attempt that was cut
+    short replays its committed calls and goes on.
+
+    Raises:
+        StepFailedError: the work was done and the outcome is bad.
+        ManusError: what stopped it from being done.
+    """
+    if isinstance(work.inputs, PlanError):
+        raise work.inputs
+    attempt = _Attempt.begin(current_run(), work.step, work.inputs, work.attempt)
+    match work.step.kind:
+        case "agent":
+            return await attempt.by_agent()
+        case "tool":
+            return await attempt.by_tool()
+        case "completion":
+            return await attempt.by_completion()
+
+
+@task(task_run_name="{label}", cache_policy=NO_CACHE, persist_result=False)
+async def mark_skipped(label: str, reason: str) -> State[None]:
+    """Shows a step that will not run. Never cached: a resume may run it after all."""
+    return Completed(name="Skipped", message=reason)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """An attempt under way, with its own model and tools."""
+
+    run: Run
+    step: PlanStep
+    inputs: StepInputs
+    number: int
+    agent: AgentSpec | None
+    model: DurableModel
+    desk: ToolDesk
+    began: float
+
+    @classmethod
+    def begin(cls, run: Run, step: PlanStep, inputs: StepInputs, number: int) -> _Attempt:
+        agent = run.services.agents[step.agent] if step.kind == "agent" else None
+        position = Position(step.id, number)
+        name = agent.name if agent else None
+        context = ToolContext(
+            directory=run.workspace.step(step.id, step.depends_on),
+            sandbox=run.services.sandbox,
+            limits=SandboxLimits.from_settings(run.services.settings.sandbox),
+        )
+        allowed = allowed_tools(step, agent)
+        desk = ToolDesk(run, position, context, allowed, name, step.on_unknown)
+        model = DurableModel(run, position, name, on_answer=_log_turn)
+        return cls(run, step, inputs, number, agent, model, desk, time.monotonic())
+
+    async def by_agent(self) -> StepResult:
+        assert self.agent is not None
+        outcome = await run_agent(
+            AgentTask(
+                spec=self.agent,
+                prompt=prompt_for(self.step, self.inputs),
+                tools=self.run.services.tools.definitions(self.desk.allowed),
+                route=route_of(self.run, self.step),
+                max_turns=self.step.max_turns or self.agent.max_turns,
+            ),
+            self.model,
+            AgentTools(self.desk),
+        )
+        if outcome.status != "completed":
+            raise StepFailedError(outcome.text, blocked=outcome.status == "blocked")
+        return self._result(outcome)
+
+    async def by_tool(self) -> StepResult:
+        assert self.step.tool is not None
+        result = await self.desk.run_tool(self.step.tool, self.inputs.args, turn=0, index=0)
+        if result.is_error:
+            raise StepFailedError(result.for_model())
+        return self._result(AgentOutcome("completed", result.output, result.data))
+
+    async def by_completion(self) -> StepResult:
+        request = CompletionRequest(
+            messages=(user(prompt_for(self.step, self.inputs)),),
+            route=route_of(self.run, self.step),
+            output_schema=self.step.output_schema,
+        )
+        completion = await self.model.complete(request, turn=1)
+        if completion.stop_reason in (StopReason.LENGTH, StopReason.REFUSAL):
+            raise StepFailedError(f"the model stopped short ({completion.stop_reason.value})")
+        output = self._structured(completion) if self.step.output_schema else None
+        return self._result(AgentOutcome("completed", completion.text, output, turns=1))
+
+    def _structured(self, completion: Completion) -> Any:
+        try:
+            output = json.loads(completion.text)
+            jsonschema.validate(output, self.step.output_schema or {})
+        except (ValueError, jsonschema.ValidationError) as error:
+            problem = error.message if isinstance(error, jsonschema.ValidationError) else error
+            raise StepFailedError(f"the answer does not fit output_schema: {problem}") from error
+        return output
+
+    def _result(self, outcome: AgentOutcome) -> StepResult:
+        duration = time.monotonic() - self.began
+        self.run.emit(
+            UsageEvent(
+                event_id=fingerprint(self.run.key, self.step.id, self.number, "step")[:32],
+                kind="step",
+                run_key=self.run.key,
+                step_id=self.step.id,
+                attempt=self.number,
+                operation_name="invoke_agent",
+                agent_name=self.agent.name if self.agent else None,
+                duration_seconds=duration,
+            )
+        )
+        return StepResult(
+            step_id=self.step.id,
+            attempt=self.number,
+            summary=outcome.text.strip(),
+            output=outcome.output,
+            files=self.desk.context.directory.list_files(),
+            turns=outcome.turns,
+            spend=self.model.spend + Spend(tool_calls=self.desk.calls),
+        )
+
+
+def _log_turn(turn: int, completion: Completion) -> None:
+    calls = ", ".join(c.name for c in completion.tool_calls) or "answer"
+    get_run_logger().info(
+        "turn %d: %s -> %s (%d tokens in, %d out, %.1f s)",
+        turn,
+        completion.deployment,
+        calls,
+        completion.usage.input_tokens,
+        completion.usage.output_tokens,
+        completion.latency_seconds,
+    )
+
+
+def allowed_tools(step: PlanStep, agent: AgentSpec | None) -> tuple[str, ...]:
+    """The agent's tools, narrowed by the step's own list; an agent can always terminate."""
+    if step.kind == "tool":
+        return (step.tool,) if step.tool else ()
+    own = agent.tools if agent else ()
+    chosen = own if step.tools is None else tuple(t for t in own if t in step.tools)
+    return chosen if not agent or TERMINATE in chosen else (*chosen, TERMINATE)
+
+
+def route_of(run: Run, step: PlanStep) -> str:
+    """The step's own route, else the agent's, else the run's."""
+    agent = run.services.agents.get(step.agent) if step.kind == "agent" else None
+    named = step.model or (agent.model if agent and agent.model != "default" else None)
+    return named or run.options.model
