@@ -15,7 +15,7 @@ from core.plan import Plan, PlanStep, check_structure
 from core.settings import first_problem
 from tasks import templates
 from tasks.services import Services
-from tools.base import validate_arguments
+from tools.invoke import check_arguments
 
 
 def parse_plan(source: str, place: str) -> Plan:
@@ -114,6 +114,6 @@ def _check_templates(plan: Plan, step: PlanStep, services: Services) -> None:
         return
     if not any(isinstance(v, str) and "{{" in v for v in step.args.values()):
         try:
-            validate_arguments(tool, step.args)
+            check_arguments(tool, step.args)
         except AnswerToModelError as error:
             raise PlanError(f"{place}: args: {error}", step_id=step.id) from error

@@ -16,7 +16,7 @@ from tasks.request import REQUEST_FILE, RunRequest, run_directory
 from tasks.run import Run, entered
 from tasks.services import Services
 from tasks.store import RecordStorage, check_records, open_store
-from tools.workspace import Workspace
+from tools.workspace import StepDirectory, Workspace
 
 
 @contextmanager
@@ -36,9 +36,11 @@ def opened(
     try:
         storage = services.storage or RecordStorage(basepath=str(home / "results"))
         check_records(storage, run_key)
+        is_new = not (directory / REQUEST_FILE).exists()
+        if is_new:  # what a process left that died before the request was saved
+            shutil.rmtree(directory / "workspace", ignore_errors=True)
         workspace = Workspace(directory / "workspace")
-        if not (directory / REQUEST_FILE).exists():
-            shutil.rmtree(directory / "workspace" / DATA_DIRECTORY, ignore_errors=True)
+        if is_new:
             for path in request.options.inputs:
                 workspace.add_data_file(Path(path))
             write_file(directory / REQUEST_FILE, request.model_dump_json(indent=2))
@@ -53,7 +55,7 @@ def opened(
             journal=journal,
             meter=BudgetMeter(request.options.budget or services.settings.run.budget),
             workspace=workspace,
-            data=workspace.step(DATA_DIRECTORY, ()).list_files(),
+            data=StepDirectory(DATA_DIRECTORY, workspace.root, ()).list_files(),
         )
         try:
             with entered(run):

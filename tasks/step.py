@@ -125,7 +125,7 @@ class _Attempt:
         assert self.step.tool is not None
         result = await self.desk.run_tool(self.step.tool, self.inputs.args, turn=0, index=0)
         if result.is_error:
-            raise StepFailedError(result.for_model())
+            raise StepFailedError(result.text)
         return self._result(AgentOutcome("completed", result.output, result.data))
 
     async def by_completion(self) -> StepResult:

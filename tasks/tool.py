@@ -14,7 +14,13 @@ from prefect import task
 from prefect.client.schemas.objects import State
 
 from core.base import Value
-from core.errors import AnswerToModelError, CorruptRecordError, ToolFailedError, UnknownOutcomeError
+from core.errors import (
+    AnswerToModelError,
+    CorruptRecordError,
+    ToolFailedError,
+    UnknownOutcomeError,
+    UnknownToolError,
+)
 from core.fingerprint import fingerprint
 from core.message import ToolCallPart, ToolResultPart
 from core.plan import OnUnknown
@@ -23,7 +29,9 @@ from tasks.journal import CallBegun
 from tasks.policies import KEY_PARAMETER, state_of
 from tasks.run import Position, Run, current_run
 from tasks.store import detached, once, raise_if_unsaved, read_record
-from tools.base import BaseTool, ToolContext, ToolResult, invoke
+from tools.base import BaseTool, ToolContext, ToolResult
+from tools.invoke import invoke
+from tools.step_files import write_bytes
 
 MAX_RESULT_CHARS = 16_000
 """What a model is shown of one result; the whole text is left in the step's directory."""
@@ -152,7 +160,10 @@ class ToolDesk:
         return part.model_copy(update={"images": result.images})
 
     def _call(self, name: str, arguments: dict[str, Any], turn: int, index: int) -> ToolCall:
-        tool = self.run.services.tools.get(name, self.allowed)
+        if name not in self.allowed:
+            there = ", ".join(self.allowed) or "none"
+            raise UnknownToolError(f"this step has no tool '{name}'; it has: {there}")
+        tool = self.run.services.tools.get(name)
         step_id = self.position.step_id
         event = UsageEvent(
             event_id="",
@@ -177,11 +188,11 @@ class ToolDesk:
 
     def _shown(self, result: ToolResult, turn: int, index: int) -> str:
         """The result as the model sees it: cut in the middle, the whole left in a file."""
-        text = result.for_model()
+        text = result.text
         if len(text) <= MAX_RESULT_CHARS:
             return text
         name = f"tool-output-t{turn:03d}-c{index:02d}.txt"
-        self.context.directory.write_text(name, text)
+        write_bytes(self.context.directory, name, text.encode())
         half = MAX_RESULT_CHARS // 2
         left_out = len(text) - 2 * half
         note = f"\n[… {left_out} characters left out; the whole text is in {name} …]\n"
