@@ -40,8 +40,9 @@ class Router(Protocol):
         """Raises ConfigError, naming it, for a route that does not exist."""
         ...
 
-    def uses_only_local_model(self, route: str) -> bool:
-        """Whether nothing but the small built-in model answers this route."""
+    @property
+    def uses_only_local_model(self) -> bool:
+        """Whether nothing but the small built-in model answers."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from prefect import Flow
@@ -30,7 +30,10 @@ async def execute(
     flow: Flow[..., Any], flow_run: FlowRun, parameters: dict[str, Any]
 ) -> State[Any]:
     """Runs it here, to its final state."""
-    return await run_flow_async(flow, flow_run=flow_run, parameters=parameters, return_type="state")
+    state = await run_flow_async(
+        flow, flow_run=flow_run, parameters=parameters, return_type="state"
+    )
+    return cast(State[Any], state)
 
 
 async def mark_crashed(run_key: str, message: str) -> int:

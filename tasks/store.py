@@ -42,8 +42,8 @@ class RecordStorage(LocalFileSystem):
         target = self._resolve_path(path)
         try:
             await asyncio.to_thread(self.write_whole, target, content)
-        except OSError as error:
-            self._failures.append(error)
+        except Exception as error:
+            self._failures.append(error)  # a transaction logs it and goes on; we may not
             raise
         return str(target)
 

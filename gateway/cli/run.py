@@ -106,7 +106,7 @@ async def _run(
 ) -> Exit:
     services = await open_services(settings)
     _, request = prepare(services, new_key=run_key, **parameters)
-    if request.plan is None and services.router.uses_only_local_model(request.options.model):
+    if request.plan is None and services.router.uses_only_local_model:
         say("no provider key is set: the built-in model plans, and it is too small to plan well")
     address = start_server(settings)
     from flows.planning import plan_and_run

@@ -1,7 +1,7 @@
 """A model that plans a diamond (1 -> n-2 -> 1) and does each step with one tool call and an end.
 
-The goal says how many steps: "diamond of 10 steps". Stateless: it looks at the request only, so
-that a resumed run gets the same answers.
+The goal says how many steps, and how long their tools take: "diamond of 10 steps, tools of 0.5 s".
+Stateless: it looks at the request only, so that a resumed run gets the same answers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ from typing import Any
 
 from tests.fakes.script import Answer, RecordedRequest, ScriptedCall
 
-CODE = "from pathlib import Path; Path('out.txt').write_text('done'); print('done')"
+
+def code(request: RecordedRequest) -> str:
+    """Notes that it ran, and takes as long as the goal says."""
+    seconds = re.search(r"tools of ([0-9.]+) s", request.text)
+    return (
+        "import time\n"
+        "with open('ran.log', 'a') as log: log.write('ran\\n')\n"
+        f"time.sleep({seconds[1] if seconds else 0}); print('done')"
+    )
 
 
 def plan(size: int) -> dict[str, Any]:
@@ -43,4 +51,4 @@ def script(request: RecordedRequest) -> Answer:
         return Answer(
             tool_calls=(ScriptedCall("terminate", {"status": "success", "message": "done"}),)
         )
-    return Answer(tool_calls=(ScriptedCall("python_execute", {"code": CODE}),))
+    return Answer(tool_calls=(ScriptedCall("python_execute", {"code": code(request)}),))
