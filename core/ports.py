@@ -40,6 +40,10 @@ class Router(Protocol):
         """Raises ConfigError, naming it, for a route that does not exist."""
         ...
 
+    async def close(self) -> None:
+        """Closes the connections. Idempotent."""
+        ...
+
     @property
     def uses_only_local_model(self) -> bool:
         """Whether nothing but the small built-in model answers."""

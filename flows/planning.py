@@ -30,11 +30,11 @@ from tasks.report import build_report, save_report
 from tasks.request import RunRequest, prepare
 from tasks.run import Run
 from tasks.services import open_services
-from tasks.store import results_in
+from tasks.store import NOWHERE, results_in
 from tasks.summary import conclude
 
 
-@flow(name="plan-and-run", persist_result=False)
+@flow(name="plan-and-run", persist_result=False, result_storage=NOWHERE)
 async def plan_and_run(
     goal: str | None = None,
     plan: Plan | Path | None = None,
@@ -51,28 +51,28 @@ async def plan_and_run(
         BadInputError: before anything starts; names what is wrong.
         RunFailedError: a step that is not optional did not complete; the report is on disk.
     """
-    services = await open_services()
     flow_run_id = str(present_flow_run.id)
-    run_key, request = prepare(services, goal, plan, options, flow_run_id)
-    with opened(services, request, run_key, flow_run_id) as run, results_in(run.store):
-        try:
-            report = await until_cancelled(_execute(run, request), run)
-        except CancelledFromOutside:
-            return Cancelled(message=f"cancelled; `manus resume {run_key}` goes on")
+    async with open_services() as services:
+        run_key, request = prepare(services, goal, plan, options, flow_run_id)
+        with opened(services, request, run_key, flow_run_id) as run, results_in(run.store):
+            try:
+                report = await until_cancelled(_execute(run, request), run)
+            except CancelledFromOutside:
+                return Cancelled(message=f"cancelled; `manus resume {run_key}` goes on")
     return report if report.status == "completed" else _failed(report)
 
 
-@flow(name="plan-only", persist_result=False)
+@flow(name="plan-only", persist_result=False, result_storage=NOWHERE)
 async def plan_only(
     goal: str,
     options: RunOptions = RunOptions(),  # noqa: B008  frozen, so one for all is safe
 ) -> Plan:
     """A model's plan for the goal, checked but not run. Raises PlanError, BadInputError."""
-    services = await open_services()
     flow_run_id = str(present_flow_run.id)
-    run_key, request = prepare(services, goal, None, options, flow_run_id)
-    with opened(services, request, run_key, flow_run_id) as run, results_in(run.store):
-        plan, _ = await obtain_plan(run, request)
+    async with open_services() as services:
+        run_key, request = prepare(services, goal, None, options, flow_run_id)
+        with opened(services, request, run_key, flow_run_id) as run, results_in(run.store):
+            plan, _ = await obtain_plan(run, request)
     return plan
 
 

@@ -18,9 +18,10 @@ from analytics.figures import Window
 from analytics.reader import open_usage
 from analytics.report import report, to_markdown
 from core.settings import Settings, load_settings
+from tasks.store import NOWHERE
 
 
-@flow(name="usage-rollup", persist_result=False)
+@flow(name="usage-rollup", persist_result=False, result_storage=NOWHERE)
 async def usage_rollup(days: int = 30) -> CompactionReport:
     """Compacts the spool and publishes a report on the last ``days`` days."""
     settings = load_settings()

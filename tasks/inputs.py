@@ -112,6 +112,13 @@ def prompt_for(step: PlanStep, inputs: StepInputs) -> str:
     return "\n".join(lines)
 
 
+def completion_prompt(step: PlanStep, inputs: StepInputs) -> str:
+    """Instructions that use templates say themselves what the model is to see, and no more."""
+    if templates.contains_template(step.instructions):
+        return inputs.instructions
+    return prompt_for(step, inputs)
+
+
 def _cut(text: str) -> str:
     if len(text) <= MAX_BRIEF_CHARS:
         return text

@@ -8,6 +8,7 @@ from prefect import Task
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
+from prefect.utilities.annotations import quote
 
 from core.errors import AllDeploymentsFailedError, RetryableError
 
@@ -39,7 +40,11 @@ async def state_of(
 ) -> State[Any]:
     """Calls an async task and returns its final state, whatever it is.
 
-    One place for a cast: Prefect types ``return_state`` for sync tasks only.
+    Arguments are quoted: Prefect looks into others for results of earlier tasks, by object id, and
+    draws edges to whatever had that id before. Ours are ``wait_for``'s alone. The cast is because
+    Prefect types ``return_state`` for sync tasks only.
     """
+    quoted = [quote(a) for a in args]
+    named = {name: quote(value) for name, value in kwargs.items()}
     call = cast(Any, task)
-    return await call(*args, **kwargs, return_state=True, wait_for=wait_for)
+    return await call(*quoted, **named, return_state=True, wait_for=wait_for)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -56,23 +56,27 @@ def using(services: Services) -> Generator[Services]:
         _CURRENT.reset(token)
 
 
-async def open_services(settings: Settings | None = None) -> Services:
-    """The services given by ``using``, else new ones from the configuration.
+@asynccontextmanager
+async def open_services(settings: Settings | None = None) -> AsyncGenerator[Services]:
+    """The services given by ``using``, else new ones from the configuration, closed at the end.
 
     Raises:
         ConfigError: a file, key or agent is wrong, or no provider is configured.
         SandboxUnavailableError: nothing on this machine can run tools safely.
     """
     if (given := _CURRENT.get()) is not None:
-        return given
+        yield given
+        return
     settings = settings or load_settings()
     home = settings.home
+    agents = load_agents(home / "agents")
+    router = build_router(settings)
+    sandbox = await choose_sandbox(settings.sandbox)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Services(
-        settings=settings,
-        router=build_router(settings),
-        tools=default_registry(),
-        agents=load_agents(home / "agents"),
-        sandbox=await choose_sandbox(settings.sandbox),
-        sink=SpoolWriter(home / "spool"),
-    )
+    sink = SpoolWriter(home / "spool")
+    try:
+        yield Services(settings, router, default_registry(), agents, sandbox, sink)
+    finally:
+        sink.seal()
+        await sandbox.close()
+        await router.close()

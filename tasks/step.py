@@ -23,7 +23,7 @@ from core.message import user
 from core.plan import PlanStep
 from core.result import Spend, StepResult
 from core.usage import UsageEvent
-from tasks.inputs import StepInputs, prompt_for
+from tasks.inputs import StepInputs, completion_prompt, prompt_for
 from tasks.model_call import DurableModel
 from tasks.policies import KEY_PARAMETER
 from tasks.run import Position, Run, current_run
@@ -130,7 +130,7 @@ class _Attempt:
 
     async def by_completion(self) -> StepResult:
         request = CompletionRequest(
-            messages=(user(prompt_for(self.step, self.inputs)),),
+            messages=(user(completion_prompt(self.step, self.inputs)),),
             route=route_of(self.run, self.step),
             output_schema=self.step.output_schema,
         )

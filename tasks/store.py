@@ -28,6 +28,10 @@ from core.errors import CorruptRecordError, EnvironmentUnusableError
 
 T = TypeVar("T")
 
+NOWHERE = Path(os.devnull)
+"""For flows, which keep no result of their own. Without any storage, Prefect asks the server for
+its default before each run, and leaks that connection."""
+
 
 class RecordStorage(LocalFileSystem):
     """Prefect's local file system, with every file written to a temporary name, synced, renamed."""

@@ -69,6 +69,11 @@ def _report(directory: Path) -> RunReport | None:
     return RunReport.model_validate_json(path.read_bytes()) if path.exists() else None
 
 
+def wide_console() -> Console:
+    """Stdout; where it is no terminal, wide enough for any table."""
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
 def runs_command(limit: int, *, as_json: bool) -> None:
     found = list_runs(load_settings().home, limit)
     if as_json:
@@ -81,4 +86,4 @@ def runs_command(limit: int, *, as_json: bool) -> None:
         table.add_row(
             run.run_key[:13], started, run.status, run.title[:60], run.headline, run.cost_usd
         )
-    Console().print(table)
+    wide_console().print(table)

@@ -41,17 +41,17 @@ def plan_command(
 
 
 async def _draft(settings: Settings, goal: str, options: RunOptions) -> Plan:
-    services = await open_services(settings)
-    prepare(services, goal, None, options, "new")
-    start_server(settings)
-    from flows.planning import plan_only
-    from gateway.runs import create_flow_run, execute
+    async with open_services(settings) as services:
+        prepare(services, goal, None, options, "new")
+        start_server(settings)
+        from flows.planning import plan_only
+        from gateway.runs import create_flow_run, execute
 
-    parameters: dict[str, Any] = {"goal": goal, "options": options.model_dump(mode="json")}
-    flow_run = await create_flow_run(plan_only, parameters, name=None, tags=())
-    with using(services):
-        state = await execute(plan_only, flow_run, parameters)
-    drafted = await outcome_of(state)
+        parameters: dict[str, Any] = {"goal": goal, "options": options.model_dump(mode="json")}
+        flow_run = await create_flow_run(plan_only, parameters, name=None, tags=())
+        with using(services):
+            state = await execute(plan_only, flow_run, parameters)
+        drafted = await outcome_of(state)
     if not isinstance(drafted, Plan):
         raise drafted
     return drafted

@@ -104,10 +104,17 @@ def _budget(max_cost: float | None, max_tokens: int | None) -> Budget | None:
 async def _run(
     settings: Settings, parameters: dict[str, Any], run_key: str, *, as_json: bool
 ) -> Exit:
-    services = await open_services(settings)
-    _, request = prepare(services, new_key=run_key, **parameters)
-    if request.plan is None and services.router.uses_only_local_model:
-        say("no provider key is set: the built-in model plans, and it is too small to plan well")
+    async with open_services(settings) as services:
+        _, request = prepare(services, new_key=run_key, **parameters)
+        if request.plan is None and services.router.uses_only_local_model:
+            say("no provider key is set: the built-in model plans; it is too small to plan well")
+        return await _run_here(services, parameters, run_key, as_json=as_json)
+
+
+async def _run_here(
+    services: Services, parameters: dict[str, Any], run_key: str, *, as_json: bool
+) -> Exit:
+    settings = services.settings
     address = start_server(settings)
     from flows.planning import plan_and_run
     from gateway.runs import RUN_TAG, create_flow_run, execute, mark_crashed

@@ -7,7 +7,6 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from analytics import queries
@@ -17,6 +16,7 @@ from analytics.reader import Usage, open_usage
 from analytics.report import Table, report
 from core.settings import load_settings
 from core.usage import UsageEvent
+from gateway.cli.listing import list_runs, wide_console
 from tasks.request import find_run
 
 
@@ -33,15 +33,21 @@ def usage_command(
             html.write_text(page, encoding="utf-8")
             sys.stderr.write(f"wrote {html}\n")
             return
-        calls = queries.calls_of(usage, key) if key else ()
+        shown = key or _newest_run(home)
+        calls = queries.calls_of(usage, shown) if shown else ()
         if as_json:
             sys.stdout.write(json.dumps(_document(usage, window, calls), indent=2) + "\n")
             return
-        console = Console()
-        if key:
+        console = wide_console()
+        if calls:
             console.print(_calls_table(calls))
         for table in report(usage, window):
             console.print(_rich(table))
+
+
+def _newest_run(home: Path) -> str | None:
+    newest = list_runs(home, limit=1)
+    return newest[0].run_key if newest else None
 
 
 def _document(usage: Usage, window: Window, calls: tuple[UsageEvent, ...]) -> dict[str, object]:
@@ -62,7 +68,7 @@ def _rich(table: Table) -> RichTable:
 
 
 def _calls_table(calls: tuple[UsageEvent, ...]) -> RichTable:
-    shown = RichTable(title=f"Calls ({len(calls)})")
+    shown = RichTable(title=f"Calls of run {calls[0].run_key} ({len(calls)})")
     for name in ("time", "step", "turn", "what", "outcome"):
         shown.add_column(name)
     for name in ("in", "out", "cost USD", "seconds"):
@@ -77,7 +83,13 @@ def _calls_table(calls: tuple[UsageEvent, ...]) -> RichTable:
             call.error_type or call.outcome,
             str(call.input_tokens or ""),
             str(call.output_tokens or ""),
-            "" if call.tool_name else "unknown" if call.cost_usd is None else f"{call.cost_usd:f}",
+            _cost(call),
             f"{call.duration_seconds:.2f}",
         )
     return shown
+
+
+def _cost(call: UsageEvent) -> str:
+    if call.kind != "model_call":
+        return ""
+    return "unknown" if call.cost_usd is None else f"{call.cost_usd:.6f}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 
@@ -16,13 +17,16 @@ class HttpRequest:
     body: bytes
 
 
+Serve = Callable[[HttpRequest, "Connection"], Awaitable[None]]
+
+
 class Connection(asyncio.Protocol):
     """One client connection; requests on it are served one after the other by ``serve``.
 
     ``serve`` is cancelled when the client goes away, which is how it learns of it.
     """
 
-    def __init__(self, serve: Callable[[HttpRequest, Connection], Awaitable[None]]) -> None:
+    def __init__(self, serve: Serve) -> None:
         self._serve = serve
         self._buffer = b""
         self._serving: asyncio.Task[None] | None = None
@@ -48,9 +52,11 @@ class Connection(asyncio.Protocol):
         headers = {"content-type": "application/json", "content-length": str(len(body))}
         self._write(_head(200, headers) + body[: len(body) // 2])
 
-    def open_stream(self, headers: Mapping[str, str]) -> None:
-        kind = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
-        self._write(_head(200, {**headers, **kind}))
+    def open_stream(
+        self, headers: Mapping[str, str], *, status: int = 200, kind: str = "text/event-stream"
+    ) -> None:
+        chunked = {"content-type": kind, "transfer-encoding": "chunked"}
+        self._write(_head(status, {**headers, **chunked}))
 
     def write_chunks(self, chunks: Iterable[bytes]) -> None:
         self._write(b"".join(b"%x\r\n%b\r\n" % (len(c), c) for c in chunks))
@@ -83,6 +89,25 @@ class Connection(asyncio.Protocol):
         with contextlib.suppress(asyncio.CancelledError):
             await self._serve(request, self)
             asyncio.get_running_loop().call_soon(self._serve_next)
+
+
+@asynccontextmanager
+async def serve_connections(serve: Serve, port: int = 0) -> AsyncGenerator[int]:
+    """Listens on 127.0.0.1 and gives the port; leaving closes what is still open."""
+    connections: list[Connection] = []
+
+    def connect() -> Connection:
+        connections.append(Connection(serve))
+        return connections[-1]
+
+    server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", port)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for connection in connections:
+            connection.close()
+        await asyncio.sleep(0)
 
 
 def _head(status: int, headers: Mapping[str, str]) -> bytes:

@@ -18,12 +18,13 @@ import importlib
 import json
 import sys
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
 from tests.fakes import wire_anthropic, wire_openai
-from tests.fakes.http_wire import Connection, HttpRequest
+from tests.fakes.http_wire import Connection, HttpRequest, serve_connections
 from tests.fakes.script import Answer, Fault, Outcome, Protocol, RecordedRequest, Script
 
 _WIRES: dict[Protocol, ModuleType] = {"openai": wire_openai, "anthropic": wire_anthropic}
@@ -45,8 +46,7 @@ class FakeModelServer:
         self.requests: list[RecordedRequest] = []
         self.port = port
         self._log = log.open("a", encoding="utf-8") if log else None
-        self._server: asyncio.Server | None = None
-        self._connections: list[Connection] = []
+        self._open = AsyncExitStack()
 
     @property
     def openai_url(self) -> str:
@@ -57,24 +57,13 @@ class FakeModelServer:
         return f"http://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connect, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._open.enter_async_context(serve_connections(self._serve, self.port))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._server:
-            self._server.close()
-        for connection in self._connections:
-            connection.close()
-        await asyncio.sleep(0)
+        await self._open.aclose()
         if self._log:
             self._log.close()
-
-    def _connect(self) -> Connection:
-        connection = Connection(self._serve)
-        self._connections.append(connection)
-        return connection
 
     async def _serve(self, http: HttpRequest, connection: Connection) -> None:
         request = self._arrive(http)

@@ -18,7 +18,7 @@ def render_body(request: RecordedRequest, answer: Answer) -> bytes:
         message["reasoning_content"] = answer.thinking
     if answer.tool_calls:
         message["tool_calls"] = _calls(request, answer)
-    finish = _FINISH[answer.stop_reason]
+    finish = _finish(answer)
     choice = {"index": 0, "message": message, "finish_reason": finish}
     whole = _head(request, answer, "chat.completion") | {
         "choices": [choice],
@@ -42,7 +42,7 @@ def render_events(request: RecordedRequest, answer: Answer) -> list[bytes]:
         for piece in _pieces(arguments):
             deltas.append({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
     events = [head | {"choices": [_choice(d, None)]} for d in deltas]
-    events.append(head | {"choices": [_choice({}, _FINISH[answer.stop_reason])]})
+    events.append(head | {"choices": [_choice({}, _finish(answer))]})
     if request.body.get("stream_options", {}).get("include_usage"):
         events.append(head | {"choices": [], "usage": _usage(answer.usage)})
     return [*(b"data: " + json.dumps(e).encode() + b"\n\n" for e in events), b"data: [DONE]\n\n"]
@@ -66,6 +66,12 @@ def _head(request: RecordedRequest, answer: Answer, kind: str) -> dict[str, Any]
         "created": int(request.started_wall),
         "model": answer.model or request.model,
     }
+
+
+def _finish(answer: Answer) -> str:
+    """A filter that leaves nothing of the answer says so here; a refusal in words does not."""
+    silenced = answer.stop == "refusal" and not answer.text
+    return "content_filter" if silenced else _FINISH[answer.stop_reason]
 
 
 def _choice(delta: dict[str, Any], finish: str | None) -> dict[str, Any]:

@@ -58,6 +58,9 @@ class KillingRouter:
     def check_route(self, route: str) -> None:
         self._inner.check_route(route)
 
+    async def close(self) -> None:
+        await self._inner.close()
+
     @property
     def uses_only_local_model(self) -> bool:
         return self._inner.uses_only_local_model
@@ -131,11 +134,11 @@ def killed_at(point: str, number: int, services: Services) -> Services:
 async def main(point: str, number: int, options: RunOptions, goal: str | None) -> Any:
     settings = load_settings()
     point_prefect_at(ensure_server(settings), settings)
-    services = killed_at(point, number, await open_services(settings))
-    from flows.planning import plan_and_run
+    async with open_services(settings) as services:
+        from flows.planning import plan_and_run
 
-    with using(services):
-        return await plan_and_run(goal=goal, options=options)
+        with using(killed_at(point, number, services)):
+            return await plan_and_run(goal=goal, options=options)
 
 
 if __name__ == "__main__":

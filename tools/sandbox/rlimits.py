@@ -1,0 +1,31 @@
+"""The last resort: resource limits, a cleared environment, and nothing else.
+
+The network and the files of the machine stay open to the code, except what another user may not
+read: as root it runs as an unprivileged user. Only used when ``allow_unsafe`` says so.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tools.sandbox.base import Level, SandboxCommand, SandboxOutcome
+from tools.sandbox.probe import probe_sandbox
+from tools.sandbox.process import run_launch
+from tools.sandbox.supervised import supervised_launch
+from tools.workspace import SANDBOX_UID
+
+
+class RlimitsSandbox:
+    """See ``tools.sandbox.base.Sandbox``; the level says how little it promises."""
+
+    level: Level = "rlimits"
+
+    async def probe(self) -> None:
+        await probe_sandbox(self, confined=False)
+
+    async def run(self, command: SandboxCommand) -> SandboxOutcome:
+        orders = {"user": SANDBOX_UID if os.geteuid() == 0 else None}
+        return await run_launch(supervised_launch(self.level, command, orders), command)
+
+    async def close(self) -> None:
+        """Nothing is kept."""
