@@ -81,9 +81,10 @@ class DurableModel:
         self.run.meter.reserve(reserved)
         self.run.journal.append(CallBegun(key=key, kind="model", request_hash=asked))
         spent = Spend()
+        tries: list[FailedTry] = []
         try:
             completion = await self.run.services.router.generate_completion(
-                request, on_failed_try=lambda failed: self._emit_failed(failed, turn, request)
+                request, on_failed_try=tries.append
             )
             spent = spend_of(completion)
         except ManusError:
@@ -91,7 +92,10 @@ class DurableModel:
             raise
         finally:
             self.run.meter.settle(reserved, spent)
+            for failed in tries:
+                self._emit_failed(failed, turn, request)
         event = self._event(turn, request, completion, key)
+        event = event.model_copy(update={"try_index": len(tries)})
         return ModelCallRecord(request_hash=asked, completion=completion, event=event)
 
     def _account_for_lost_calls(self, key: str, turn: int) -> None:

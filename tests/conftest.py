@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +51,18 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
             point_prefect_at(address, settings)
             yield PrefectServer(address, settings)
         finally:
+            _send_remaining_logs()
             os.environ.clear()
             os.environ.update(before)
             stop_server(settings)
+
+
+def _send_remaining_logs() -> None:
+    """Before the server goes, else Prefect complains on stderr after the last test."""
+    if "prefect" in sys.modules:
+        from prefect.logging.handlers import APILogHandler
+
+        asyncio.run(APILogHandler.aflush())
 
 
 @pytest.fixture

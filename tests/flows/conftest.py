@@ -33,7 +33,8 @@ class Stage:
     async def run(self, plan: Plan | None = None, **options: Any) -> tuple[State[Any], RunReport]:
         """Runs to the end; the report is there whether the run completed or failed."""
         goal = options.pop("goal", None)
-        state: Any = await plan_and_run(  # pyright: ignore[reportCallIssue]
+        flow: Any = plan_and_run  # Prefect types return_state for sync flows only
+        state: State[Any] = await flow(
             goal=goal, plan=plan, options=RunOptions(**options), return_state=True
         )
         outcome = await state.aresult(raise_on_failure=False)

@@ -101,7 +101,9 @@ async def test_killed_at_random_moments_and_resumed_each_time(scene: Scene) -> N
 async def _first_request_after(scene: Scene, before: int, process: Process) -> None:
     """Waits until the process asks the model something, so that the kill meets a run at work."""
     async with asyncio.timeout(60):
-        while len(scene.fake.requests) == before and process.returncode is None:
+        while len(scene.fake.requests) == before:
+            if process.returncode is not None:
+                return
             await asyncio.sleep(0.02)
 
 

@@ -179,9 +179,11 @@ async def test_an_agent_that_reports_failure_is_tried_again_as_a_new_attempt(sta
 
 
 async def test_an_agent_out_of_turns_is_blocked(stage: Stage) -> None:
-    stage.model.script = lambda r: Answer(
-        tool_calls=(ScriptedCall("python_execute", {"code": f"print({r.index})"}),)
-    )
+    def script(request: RecordedRequest) -> Answer:
+        code = {"code": f"print({request.index})"}
+        return Answer(tool_calls=(ScriptedCall("python_execute", code),))
+
+    stage.model.script = script
     _, report = await stage.run(plan(agent("a", max_turns=2)))
     assert report.steps[0].status is StepStatus.BLOCKED
     assert report.steps[0].reason == "not done after 2 turns"
@@ -242,10 +244,8 @@ async def test_an_outage_keeps_the_attempt_and_asks_only_for_what_is_missing(sta
         return Fault(status=500) if second and down[0] else diamond.script(request)
 
     stage.model.script = script
-    stage_settings = {"infrastructure_retries": "0"}
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in stage_settings.items():
-            patch.setenv(f"MANUS_RUN__{name.upper()}", value)
+        patch.setenv("MANUS_RUN__INFRASTRUCTURE_RETRIES", "0")
         state, report = await stage.run(plan(agent("s001")))
     assert state.is_failed()
     down[0] = False

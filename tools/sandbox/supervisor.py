@@ -39,6 +39,8 @@ def main(orders: dict[str, Any]) -> NoReturn:
 
 
 def leave(number: int, _: object) -> NoReturn:
+    """The first signal ends the wait; a runner of several threads dies, and signals, by threads."""
+    signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
