@@ -6,7 +6,8 @@ committed under the run key; a flow run with ``resume_from``, or a retry of the 
 on from there and repeats nothing that is committed.
 """
 
-from __future__ import annotations
+# No postponed annotations here: Prefect may load this file under another name, and then cannot
+# resolve the types of the flow's parameters from their names.
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,6 +72,7 @@ async def plan_only(
     flow_run_id = str(present_flow_run.id)
     async with open_services() as services:
         run_key, request = prepare(services, goal, None, options, flow_run_id)
+        request = request.model_copy(update={"only_drafts": True})
         with opened(services, request, run_key, flow_run_id) as run, results_in(run.store):
             plan, _ = await obtain_plan(run, request)
     return plan

@@ -4,7 +4,8 @@ Writes ``usage.duckdb`` under MANUS_HOME and two artifacts. Idempotent: rows tha
 already are not added again.
 """
 
-from __future__ import annotations
+# No postponed annotations here: Prefect may load this file under another name, and then cannot
+# resolve the types of the flow's parameters from their names.
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -64,7 +64,9 @@ def start_worker(settings: Settings) -> WorkerRecord:
     """Starts it in the background unless it runs; its log lies beside its record."""
     if running := read_worker(settings):
         return running
-    log = settings.home / "prefect" / "worker.log"
+    log = _record_file(settings).with_suffix(".log")
+    for place in (settings.home, log.parent):
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL]
     environment = {**os.environ, "MANUS_HOME": str(settings.home)}
     environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", "3")

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
@@ -31,6 +32,7 @@ class PlanBoard:
         self._turns: dict[str, int] = {}
         self._reasons: dict[str, str] = {}
         self._changed = asyncio.Event()
+        self._artifact_id: UUID | None = None
         run.listeners.append(self._note)
 
     def _note(self, progress: RunEvent) -> None:
@@ -59,34 +61,39 @@ class PlanBoard:
 
     @asynccontextmanager
     async def live(self) -> AsyncGenerator[None]:
-        """Keeps the table up to date, at most every ``REFRESH_SECONDS``, and once at the end."""
-        title = f"{self._plan.title} (version {self._plan.version})"
-        artifact_id = await acreate_table_artifact(self.rows(), key=self._key, description=title)
-        refresher = asyncio.create_task(self._refresh(artifact_id))
+        """Keeps the table up to date, at most every ``REFRESH_SECONDS``, and once at the end.
+
+        Nobody waits for the table while there is work to do.
+        """
+        refresher = asyncio.create_task(self._refresh())
         try:
             yield
         finally:
             refresher.cancel()
             await asyncio.gather(refresher, return_exceptions=True)
-            await self._write(artifact_id)
+            await self._write()
 
-    async def _refresh(self, artifact_id: UUID) -> None:
+    async def _refresh(self) -> None:
         while True:
+            await self._write()
+            await asyncio.sleep(REFRESH_SECONDS)
             await self._changed.wait()
             self._changed.clear()
-            await self._write(artifact_id)
-            await asyncio.sleep(REFRESH_SECONDS)
 
-    async def _write(self, artifact_id: UUID) -> None:
+    async def _write(self) -> None:
         """A table that cannot be drawn must not stop the work it shows."""
         try:
+            if self._artifact_id is None:
+                title = f"{self._plan.title} (version {self._plan.version})"
+                self._artifact_id = await acreate_table_artifact(
+                    self.rows(), key=self._key, description=title
+                )
+                return
+            update = ArtifactUpdate(data=json.dumps(self.rows()))
             async with get_client() as client:
-                await client.update_artifact(artifact_id, ArtifactUpdate(data=self._data()))
-        except OSError as error:
-            get_run_logger().warning("the plan table could not be updated: %s", error)
-
-    def _data(self) -> str:
-        return json.dumps(self.rows())
+                await client.update_artifact(self._artifact_id, update)
+        except HTTPError as error:
+            get_run_logger().warning("the plan table could not be written: %s", error)
 
 
 async def publish_report(run: Run, report: RunReport, markdown: str) -> None:

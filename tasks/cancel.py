@@ -9,6 +9,7 @@ from uuid import UUID
 
 from httpx import HTTPError
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 
 from tasks.run import Run
@@ -36,6 +37,8 @@ async def until_cancelled(work: Coroutine[Any, Any, T], run: Run) -> T:
         await asyncio.wait({task, watcher, signal}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             await _stop(task)
+            if watcher.done():
+                watcher.result()  # raises what kept it from watching: that is no cancel
             raise CancelledFromOutside
         return task.result()
     finally:
@@ -57,6 +60,8 @@ async def _watch(flow_run_id: UUID) -> None:
             await asyncio.sleep(POLL_SECONDS)
             try:
                 flow_run = await client.read_flow_run(flow_run_id)
+            except ObjectNotFound:
+                return  # deleted by an operator
             except HTTPError as error:
                 get_run_logger().warning("cannot ask whether this run is cancelled: %s", error)
                 continue

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonschema import SchemaError
+from jsonschema.validators import validator_for
 from pydantic import ValidationError
 
 from core.base import is_object
@@ -74,6 +76,7 @@ def check_plan(plan: Plan, services: Services, route: str) -> None:
     check_structure(plan)
     for step in plan.steps:
         _check_names(step, services, route)
+        _check_output_schema(step)
         if plan.author == "operator":
             _check_templates(plan, step, services)
 
@@ -95,6 +98,15 @@ def _check_names(step: PlanStep, services: Services, route: str) -> None:
             services.router.check_route(step.model or route)
         except ConfigError as error:
             raise PlanError(f"{place}: {error}", step_id=step.id) from error
+
+
+def _check_output_schema(step: PlanStep) -> None:
+    schema = step.output_schema or {}
+    try:
+        validator_for(schema).check_schema(schema)
+    except SchemaError as error:
+        message = f"step '{step.id}': output_schema: {error.message}"
+        raise PlanError(message, step_id=step.id) from error
 
 
 def _check_templates(plan: Plan, step: PlanStep, services: Services) -> None:

@@ -18,6 +18,7 @@ from core.message import Message, ToolCallPart, ToolResultPart, system, user
 from core.plan import Plan
 from core.settings import first_problem
 from tasks.check import check_plan
+from tasks.journal import AttemptFailed
 from tasks.model_call import DurableModel
 from tasks.opening import write_file
 from tasks.policies import KEY_PARAMETER, is_infrastructure_failure, state_of
@@ -26,7 +27,9 @@ from tasks.request import RunRequest
 from tasks.run import Position, Run, current_run
 
 TRIES = 3
-STEP_ID = "draft-plan"
+NAME = "draft-plan"
+STEP_ID = f"_{NAME}"
+"""In record keys. No step of a plan can have it: theirs begin with a letter or digit."""
 CREATE_PLAN = "create_plan"
 
 _PROMPT = """\
@@ -75,21 +78,21 @@ def create_plan_tool() -> ToolDefinition:
 
 
 @task(
-    task_run_name=STEP_ID,
+    task_run_name=NAME,
     cache_policy=KEY_PARAMETER,
     persist_result=True,
     retries=2,
     retry_delay_seconds=2,
     retry_condition_fn=is_infrastructure_failure,
 )
-async def draft_plan(goal: str, key: str) -> Plan:
+async def draft_plan(goal: str, attempt: int, key: str) -> Plan:
     """The model's plan for ``goal``, checked.
 
     Raises:
         PlanError: none of three plans could run; says what was wrong with the last.
     """
     run = current_run()
-    model = DurableModel(run, Position(STEP_ID, 1), "planner")
+    model = DurableModel(run, Position(STEP_ID, attempt), "planner")
     messages = _opening(run, goal)
     problem: PlanError | None = None
     for turn in range(1, TRIES + 1):
@@ -115,12 +118,34 @@ async def obtain_plan(run: Run, request: RunRequest) -> tuple[Plan, tuple[State[
     if request.plan is not None:
         plan, states = request.plan, ()
     else:
-        key = f"{run.key}/{STEP_ID}/{fingerprint(request.goal)[:16]}"
-        state = await state_of(draft_plan, request.goal, key=key)
-        plan, states = await state.aresult(), (state,)
+        plan, state = await _drafted(run, request.goal)
+        states = (state,)
     run.tell(PlanReady(plan))
     write_file(run.directory / f"plan.v{plan.version}.yaml", to_yaml(plan))
     return plan, states
+
+
+async def _drafted(run: Run, goal: str) -> tuple[Plan, State[Any]]:
+    """A draft that failed honestly is made anew by a resume, else it would fail so for ever."""
+    attempt = await _attempt_number(run, goal)
+    key = Position(STEP_ID, attempt).step_key(run.key)
+    state = await state_of(draft_plan, goal, attempt, key=key)
+    outcome = await state.aresult(raise_on_failure=False)
+    if isinstance(outcome, PlanError):
+        run.journal.append(AttemptFailed(step_id=STEP_ID, attempt=attempt, reason=str(outcome)))
+    if not isinstance(outcome, Plan):
+        raise outcome
+    return outcome, state
+
+
+async def _attempt_number(run: Run, goal: str) -> int:
+    """The attempt that is committed, whatever has changed since; else the one to go on with."""
+    asked = fingerprint(goal)
+    current = run.journal.current_attempt(STEP_ID, asked)
+    if current and await run.store.aexists(Position(STEP_ID, current).step_key(run.key)):
+        return current
+    setup = fingerprint(_request(run, _opening(run, goal)))
+    return run.journal.begin_attempt(STEP_ID, asked, setup)
 
 
 def to_yaml(plan: Plan) -> str:

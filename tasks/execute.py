@@ -6,9 +6,10 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from prefect import allow_failure
+from prefect import Task, allow_failure
 from prefect.client.schemas.objects import State
 
 from core.errors import (
@@ -21,6 +22,7 @@ from core.errors import (
     ProviderRejectedError,
     RetryableError,
     StepFailedError,
+    UnknownOutcomeError,
 )
 from core.fingerprint import fingerprint
 from core.plan import Plan, PlanStep
@@ -109,7 +111,7 @@ class StepExecutor:
             outcome = await state.aresult(raise_on_failure=False)
             if not isinstance(outcome, StepResult):
                 self._note_failure(step_id, attempt, outcome)
-                if left and _is_honest(outcome):
+                if left and _is_honest(outcome) and not isinstance(outcome, UnknownOutcomeError):
                     left -= 1
                     continue
             return self._settled(step, state, outcome, time.monotonic() - began)
@@ -145,11 +147,10 @@ class StepExecutor:
 
     async def _attempt(self, work: StepWork, edges: Sequence[Any]) -> State[Any]:
         settings = self.run.services.settings.run
-        task = run_step.with_options(
-            retries=settings.infrastructure_retries,
-            retry_delay_seconds=settings.retry_delay_seconds,
-            retry_condition_fn=is_infrastructure_failure,
-            timeout_seconds=work.step.timeout_seconds,
+        task = _step_task(
+            work.step.timeout_seconds,
+            settings.infrastructure_retries,
+            settings.retry_delay_seconds,
         )
         key = Position(work.step.id, work.attempt).step_key(self.run.key)
         state = await state_of(task, work, key=key, label=work.label, wait_for=edges)
@@ -182,13 +183,29 @@ class StepExecutor:
         return StepOutcome(report, state)
 
 
+@cache
+def _step_task(timeout_seconds: float, retries: int, retry_delay_seconds: float) -> Task[..., Any]:
+    """``run_step`` under these limits. Making one costs milliseconds, most steps share one."""
+    return run_step.with_options(
+        retries=retries,
+        retry_delay_seconds=retry_delay_seconds,
+        retry_condition_fn=is_infrastructure_failure,
+        timeout_seconds=timeout_seconds,
+    )
+
+
 def _edges(upstream: Mapping[str, StepOutcome]) -> list[Any]:
     return [allow_failure(o.state) for o in upstream.values()]
 
 
 def _is_honest(error: Any) -> bool:
-    """Whether a replay could only repeat it. Cancellation is no outcome at all."""
-    return not isinstance(error, (*KEEPS_ATTEMPT, asyncio.CancelledError))
+    """Whether a replay could only repeat it. Cancellation is no outcome at all.
+
+    A passed deadline is an OSError to Python, and an end of the attempt to us.
+    """
+    if isinstance(error, TimeoutError):
+        return True
+    return not isinstance(error, (*KEEPS_ATTEMPT, OSError, asyncio.CancelledError))
 
 
 def _bad_status(error: Any) -> StepStatus:

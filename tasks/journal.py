@@ -7,6 +7,7 @@ line, appended with a single write; a kill can tear the last line only, and read
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections import Counter
@@ -89,8 +90,13 @@ class Journal:
         return len(whole)
 
     def append(self, entry: Entry) -> None:
-        line = json.dumps(entry.model_dump(mode="json"), ensure_ascii=False) + "\n"
-        os.write(self._file, line.encode())
+        """Raises OSError, and leaves the file as it was, where the line does not fit."""
+        line = (json.dumps(entry.model_dump(mode="json")) + "\n").encode()
+        before = os.fstat(self._file).st_size
+        written = os.write(self._file, line)
+        if written < len(line):  # another line behind half of one would damage both
+            os.ftruncate(self._file, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self._apply(entry)
 
     def _apply(self, entry: Entry) -> None:

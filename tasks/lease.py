@@ -6,9 +6,13 @@ import fcntl
 import json
 import os
 import socket
+import time
 from pathlib import Path
 
 from core.errors import RunLockedError
+
+_TRIES = 5
+_PAUSE_SECONDS = 0.02
 
 
 class RunLease:
@@ -25,20 +29,30 @@ class RunLease:
         """
         self._path = directory / "lease"
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(self._file):
             os.close(self._file)
             raise RunLockedError(
                 f"run {directory.name} is being worked on by {_holder(self._path)}; "
                 "wait for it or stop it first"
-            ) from None
+            )
         os.ftruncate(self._file, 0)
         holder = {"pid": os.getpid(), "host": socket.gethostname()}
         os.pwrite(self._file, json.dumps(holder).encode(), 0)
 
     def release(self) -> None:
         os.close(self._file)
+
+
+def _lock(file: int) -> bool:
+    """Tries more than once: who asks ``is_held`` has the lock for an instant."""
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return True
+    return False
 
 
 def _holder(path: Path) -> str:
@@ -56,7 +70,7 @@ def is_held(directory: Path) -> bool:
         return False
     with path.open("rb") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     return False

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from core.base import Value
+from core.base import Value, as_stored
 from core.completion import Completion, CompletionRequest
 from core.errors import CorruptRecordError, ManusError
 from core.fingerprint import fingerprint
@@ -60,8 +60,6 @@ class DurableModel:
         )
         if record.request_hash != asked:
             raise CorruptRecordError(f"record '{key}' answers another request than this one")
-        if replayed:
-            self.run.meter.add(spend_of(record.completion))
         self.run.emit(record.event.model_copy(update={"replayed": replayed}))
         self.spend += spend_of(record.completion)
         self.run.tell(
@@ -83,13 +81,8 @@ class DurableModel:
         spent = Spend()
         tries: list[FailedTry] = []
         try:
-            completion = await self.run.services.router.generate_completion(
-                request, on_failed_try=tries.append
-            )
+            completion = await self._answer(request, turn, key, tries)
             spent = spend_of(completion)
-        except ManusError:
-            self.run.journal.append(CallFailed(key=key))
-            raise
         finally:
             self.run.meter.settle(reserved, spent)
             for failed in tries:
@@ -98,8 +91,23 @@ class DurableModel:
         event = event.model_copy(update={"try_index": len(tries)})
         return ModelCallRecord(request_hash=asked, completion=completion, event=event)
 
+    async def _answer(
+        self, request: CompletionRequest, turn: int, key: str, tries: list[FailedTry]
+    ) -> Completion:
+        try:
+            answer = await self.run.services.router.generate_completion(
+                request, on_failed_try=tries.append
+            )
+        except ManusError:
+            self.run.journal.append(CallFailed(key=key))
+            raise
+        except BaseException:  # cancelled or past a deadline: this position may never come again
+            self._account_for_lost_calls(key, turn)
+            raise
+        return as_stored(answer)
+
     def _account_for_lost_calls(self, key: str, turn: int) -> None:
-        """A call cut off with its process may have been paid: the usage rows say so."""
+        """A call cut off, by a kill or a deadline, may have been paid: the usage rows say so."""
         for number in range(1, self.run.journal.in_flight(key) + 1):
             self.run.emit(
                 self._row(turn).model_copy(

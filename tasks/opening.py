@@ -12,6 +12,7 @@ from core.plan import DATA_DIRECTORY
 from tasks.budget import BudgetMeter
 from tasks.journal import Journal
 from tasks.lease import RunLease
+from tasks.recovery import recall
 from tasks.request import REQUEST_FILE, RunRequest, run_directory
 from tasks.run import Run, entered
 from tasks.services import Services
@@ -58,6 +59,7 @@ def opened(
             data=StepDirectory(DATA_DIRECTORY, workspace.root, ()).list_files(),
         )
         try:
+            recall(run, storage)
             with entered(run):
                 yield run
         finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from core.base import Value
+from core.base import Value, as_stored
 from core.errors import BadInputError, CorruptRecordError, RunNotFoundError
 from core.plan import Plan
 from core.run import RunOptions
@@ -19,11 +19,15 @@ REQUEST_FILE = "request.json"
 
 
 class RunRequest(Value):
-    """Kept in the run's directory, so that any run can be resumed by its key."""
+    """Kept in the run's directory, so that any run can be resumed by its key.
+
+    ``only_drafts`` marks the drafting of a plan that is not to be run, which is no run to resume.
+    """
 
     goal: str
     plan: Plan | None
     options: RunOptions
+    only_drafts: bool = False
 
 
 def prepare(
@@ -43,8 +47,10 @@ def prepare(
     """
     home = services.settings.home
     key = find_run(home, options.resume_from) if options.resume_from else new_key
-    if (run_directory(home, key) / REQUEST_FILE).exists():
+    if options.resume_from or (run_directory(home, key) / REQUEST_FILE).exists():
         saved = read_request(run_directory(home, key))
+        if options.resume_from and saved.only_drafts:
+            raise BadInputError(f"run {key} only drafted a plan; `manus run` runs it")
         budget = options.budget or saved.options.budget
         options = saved.options.model_copy(update={"budget": budget})
         request = saved.model_copy(update={"options": options})
@@ -68,7 +74,8 @@ def _new_request(goal: str | None, plan: Plan | Path | None, options: RunOptions
         loaded = loaded.model_copy(update={"goal": goal or loaded.goal})
     elif options.vars:
         raise BadInputError("variables are for a plan's templates; a goal has none")
-    return RunRequest(goal=goal or (loaded.goal if loaded else ""), plan=loaded, options=options)
+    goal = goal or (loaded.goal if loaded else "")
+    return as_stored(RunRequest(goal=goal, plan=loaded, options=options))
 
 
 def run_directory(home: Path, run_key: str) -> Path:
@@ -82,7 +89,8 @@ def find_run(home: Path, name: str) -> str:
         RunNotFoundError: none, or more than one.
     """
     runs = home / "runs"
-    found = sorted(p.name for p in runs.glob(f"{name}*")) if name and runs.is_dir() else []
+    known = [p.name for p in runs.iterdir()] if runs.is_dir() else []
+    found = sorted(n for n in known if n.startswith(name)) if name else []
     if len(found) == 1 or name in found:
         return name if name in found else found[0]
     if found:
@@ -95,7 +103,8 @@ def read_request(directory: Path) -> RunRequest:
     path = directory / REQUEST_FILE
     if not path.is_file():
         raise RunNotFoundError(
-            f"run {directory.name}: {path} is not here; a run goes on where its files are"
+            f"run {directory.name}: {path} is not here; a run goes on where its files are, and one "
+            "that died before it was saved is begun anew with `manus run`"
         )
     try:
         return RunRequest.model_validate_json(path.read_bytes())
@@ -104,7 +113,12 @@ def read_request(directory: Path) -> RunRequest:
 
 
 def check_inputs(paths: tuple[str, ...]) -> None:
-    """Raises BadInputError, naming it, for an input that is no readable file."""
+    """Raises BadInputError, naming it, for an input that is no readable file, or one too many."""
+    names: set[str] = set()
     for path in paths:
+        name = Path(path).name
+        if name in names:
+            raise BadInputError(f"input file {path}: another input is named '{name}' as well")
+        names.add(name)
         if not Path(path).is_file() or not os.access(path, os.R_OK):
             raise BadInputError(f"input file {path}: no such readable file")

@@ -16,6 +16,7 @@ from prefect.states import Completed
 
 from agents.loop import TERMINATE, AgentOutcome, AgentTask, run_agent
 from core.agent import AgentSpec
+from core.base import as_stored
 from core.completion import Completion, CompletionRequest, StopReason
 from core.errors import PlanError, StepFailedError
 from core.fingerprint import fingerprint
@@ -163,7 +164,7 @@ class _Attempt:
                 duration_seconds=duration,
             )
         )
-        return StepResult(
+        result = StepResult(
             step_id=self.step.id,
             attempt=self.number,
             summary=outcome.text.strip(),
@@ -172,6 +173,7 @@ class _Attempt:
             turns=outcome.turns,
             spend=self.model.spend + Spend(tool_calls=self.desk.calls),
         )
+        return as_stored(result)
 
 
 def _log_turn(turn: int, completion: Completion) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +38,18 @@ class RecordStorage(LocalFileSystem):
 
     _block_type_name = "Manus record storage"
     _failures: list[BaseException] = PrivateAttr(default_factory=list[BaseException])
+
+    def _resolve_path(self, path: str) -> Path:
+        """Like Prefect's, without its walk over the file system for each use.
+
+        Raises:
+            ValueError: the path leaves the base path.
+        """
+        assert self.basepath is not None
+        resolved = os.path.normpath(os.path.join(self.basepath, path))
+        if resolved != self.basepath and not resolved.startswith(self.basepath + os.sep):
+            raise ValueError(f"{path} is outside of {self.basepath}")
+        return Path(resolved)
 
     async def aread_path(self, path: str) -> bytes:
         return self._resolve_path(path).read_bytes()
@@ -167,6 +179,14 @@ def raise_if_unsaved(store: RecordStore) -> None:
     """Raises EnvironmentUnusableError if any record could not be written: then all must stop."""
     assert isinstance(store.result_storage, RecordStorage)
     store.result_storage.raise_if_failed()
+
+
+def values_under(storage: RecordStorage, prefix: str) -> Iterator[Any]:
+    """Every committed value under ``prefix``."""
+    serializer = JSONSerializer()
+    for file in storage.files(prefix):
+        record = json.loads(file.read_bytes())
+        yield serializer.loads(record["result"].encode())
 
 
 def check_records(storage: RecordStorage, prefix: str) -> int:

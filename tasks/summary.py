@@ -16,8 +16,11 @@ from tasks.inputs import MAX_BRIEF_CHARS
 from tasks.model_call import DurableModel
 from tasks.policies import KEY_PARAMETER, is_infrastructure_failure, state_of
 from tasks.run import Position, Run, current_run
+from tasks.store import raise_if_unsaved
 
-STEP_ID = "summarize"
+NAME = "summarize"
+STEP_ID = f"_{NAME}"
+"""In record keys. No step of a plan can have it: theirs begin with a letter or digit."""
 
 _PROMPT = """\
 You report the outcome of a plan to the person who asked for it. State the results first, with the
@@ -27,7 +30,7 @@ report; where they report nothing, say so. Be brief.
 
 
 @task(
-    task_run_name=STEP_ID,
+    task_run_name=NAME,
     cache_policy=KEY_PARAMETER,
     persist_result=True,
     retries=2,
@@ -71,6 +74,7 @@ async def conclude(
         wait_for=[allow_failure(s) for s in after],
     )
     outcome = await state.aresult(raise_on_failure=False)
+    raise_if_unsaved(run.store)
     return outcome if isinstance(outcome, str) else without_model(plan, reports)
 
 

@@ -13,10 +13,11 @@ from typing import Any
 from prefect import task
 from prefect.client.schemas.objects import State
 
-from core.base import Value
+from core.base import Value, as_stored
 from core.errors import (
     AnswerToModelError,
     CorruptRecordError,
+    EnvironmentUnusableError,
     ToolFailedError,
     UnknownOutcomeError,
     UnknownToolError,
@@ -25,7 +26,7 @@ from core.fingerprint import fingerprint
 from core.message import ToolCallPart, ToolResultPart
 from core.plan import OnUnknown
 from core.usage import UsageEvent
-from tasks.journal import CallBegun
+from tasks.journal import CallBegun, CallFailed
 from tasks.policies import KEY_PARAMETER, state_of
 from tasks.run import Position, Run, current_run
 from tasks.store import detached, once, raise_if_unsaved, read_record
@@ -88,7 +89,7 @@ async def _run_tool(run: Run, call: ToolCall) -> ToolRunRecord:
     _respect_unknown_outcome(run, call)
     run.journal.append(CallBegun(key=call.key, kind="tool", request_hash=call.request_hash))
     began = time.monotonic()
-    result = await invoke(call.tool, call.arguments)
+    result = await _invoke(run, call)
     event = call.event.model_copy(
         update={
             "event_id": fingerprint(call.key)[:32],
@@ -101,12 +102,34 @@ async def _run_tool(run: Run, call: ToolCall) -> ToolRunRecord:
     return ToolRunRecord(request_hash=call.request_hash, result=result, event=event)
 
 
-def _respect_unknown_outcome(run: Run, call: ToolCall) -> None:
-    """Raises UnknownOutcomeError for a call cut off earlier that may not simply run again."""
+async def _invoke(run: Run, call: ToolCall) -> ToolResult:
+    """The result as its record will give it back. A tool that could not start is not in flight."""
+    try:
+        result = await invoke(call.tool, call.arguments)
+    except EnvironmentUnusableError:
+        run.journal.append(CallFailed(key=call.key))
+        raise
+    except BaseException:  # cancelled or past a deadline: this position may never come again
+        _account_for_lost_runs(run, call)
+        raise
+    try:
+        return as_stored(result)
+    except ValueError as error:
+        return ToolResult(error=f"{call.tool.name}: its result is not JSON: {error}")
+
+
+def _account_for_lost_runs(run: Run, call: ToolCall) -> int:
+    """Leaves a row for each run that was cut off, and returns how many there are."""
     cut_off = run.journal.in_flight(call.key)
     for number in range(1, cut_off + 1):
         event_id = fingerprint(call.key, "interrupted", number)[:32]
         run.emit(call.event.model_copy(update={"event_id": event_id, "outcome": "interrupted"}))
+    return cut_off
+
+
+def _respect_unknown_outcome(run: Run, call: ToolCall) -> None:
+    """Raises UnknownOutcomeError for a call cut off earlier that may not simply run again."""
+    cut_off = _account_for_lost_runs(run, call)
     if cut_off and call.on_unknown != "rerun":
         raise UnknownOutcomeError(
             f"{call.label} was running when its process died: whether it took effect is unknown, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from core.base import Value
 from core.result import RunReport
 from core.settings import load_settings
 from tasks.lease import is_held
-from tasks.request import REQUEST_FILE, read_request
+from tasks.request import REQUEST_FILE, RunRequest, read_request
 
 ListedStatus = Literal["running", "completed", "failed", "cancelled", "over_budget", "interrupted"]
 
@@ -35,12 +36,13 @@ class ListedRun(Value):
 def list_runs(home: Path, limit: int) -> tuple[ListedRun, ...]:
     """The newest ``limit`` runs under ``home``, newest first."""
     requests = (home / "runs").glob(f"*/{REQUEST_FILE}")
-    newest = sorted(requests, key=lambda p: p.stat().st_mtime, reverse=True)[:limit]
-    return tuple(_listed(path.parent) for path in newest)
+    newest = sorted(requests, key=lambda p: p.stat().st_mtime, reverse=True)
+    asked = ((path.parent, read_request(path.parent)) for path in newest)
+    runs = ((place, request) for place, request in asked if not request.only_drafts)
+    return tuple(_listed(*run) for run in islice(runs, limit))
 
 
-def _listed(directory: Path) -> ListedRun:
-    request = read_request(directory)
+def _listed(directory: Path, request: RunRequest) -> ListedRun:
     report = _report(directory)
     started = datetime.fromtimestamp((directory / REQUEST_FILE).stat().st_mtime, UTC)
     status: ListedStatus = "running" if is_held(directory) else "interrupted"

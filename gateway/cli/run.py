@@ -21,7 +21,7 @@ from core.usage import Budget
 from gateway.cli.exits import Exit
 from gateway.cli.live import LiveView
 from gateway.server import ServerAddress, ensure_server, point_prefect_at
-from tasks.lease import is_held
+from tasks.lease import RunLease, is_held
 from tasks.request import find_run, prepare, run_directory
 from tasks.services import Services, open_services, using
 
@@ -120,7 +120,11 @@ async def _run_here(
     from gateway.runs import RUN_TAG, create_flow_run, execute, mark_crashed
 
     if run_key != NEW:
-        await mark_crashed(run_key, "its process died; the run was resumed")
+        lease = RunLease(run_directory(settings.home, run_key))
+        try:  # with the lease, or this would mark what another resume has begun meanwhile
+            await mark_crashed(run_key, "its process died; the run was resumed")
+        finally:
+            lease.release()
     tags = () if run_key == NEW else (f"{RUN_TAG}{run_key}",)
     sent = _as_json(parameters)
     flow_run = await create_flow_run(plan_and_run, sent, name=None, tags=tags)

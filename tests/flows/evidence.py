@@ -21,9 +21,9 @@ Call = tuple[str, int]
 def call_of(request: RecordedRequest) -> Call:
     """Which call of the run a request belongs to, by what it says."""
     if "create_plan" in request.tool_names:
-        return ("draft-plan", 1)
+        return ("_draft-plan", 1)
     if "terminate" not in request.tool_names:
-        return ("summarize", 1)
+        return ("_summarize", 1)
     step = re.search(r"Do the work of (s\d+)", request.text)
     assert step, request.text[:300]
     return (step[1], 1 + sum(m["role"] == "assistant" for m in request.messages))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,19 @@ def test_a_damaged_line_in_the_middle_is_loud(tmp_path: Path) -> None:
     path.write_bytes(b"garbage\n" + path.read_bytes())
     with pytest.raises(CorruptRecordError, match="line 1"):
         Journal(path)
+
+
+def test_a_line_that_does_not_fit_leaves_the_journal_readable(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    journal = Journal(path)
+    journal.begin_attempt("a", "fp", "setup")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
+        with pytest.raises(OSError, match="No space left"):
+            journal.append(AttemptFailed(step_id="a", attempt=1, reason="x"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert journal.begin_attempt("a", "fp", "setup") == 1
+    journal.append(AttemptFailed(step_id="a", attempt=1, reason="y"))
+    assert Journal(path).begin_attempt("a", "fp", "setup") == 2

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,12 @@ def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
     assert not is_held(tmp_path)
+
+
+def test_a_look_at_the_lease_does_not_keep_anyone_from_taking_it(tmp_path: Path) -> None:
+    RunLease(tmp_path).release()
+    with (tmp_path / "lease").open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert not is_held(tmp_path)
+        threading.Timer(0.03, fcntl.flock, (looking, fcntl.LOCK_UN)).start()
+        RunLease(tmp_path).release()
