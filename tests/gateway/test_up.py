@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.server_record import process_identity
 from tests.conftest import PrefectServer
 from tests.flows.prefect_api import eventually, finished, post
 
@@ -50,4 +51,4 @@ def test_a_scheduled_deployment_runs_in_the_worker(
     finally:
         stopped = _manus(environment, "down")
     assert stopped == {"worker_stopped": True, "server_stopped": False}
-    assert not Path(f"/proc/{started['worker_pid']}").exists()
+    assert process_identity(started["worker_pid"]) is None
