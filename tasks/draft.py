@@ -129,7 +129,7 @@ async def _drafted(run: Run, goal: str) -> tuple[Plan, State[Any]]:
     """A draft that failed honestly is made anew by a resume, else it would fail so for ever."""
     attempt = await _attempt_number(run, goal)
     key = Position(STEP_ID, attempt).step_key(run.key)
-    state = await state_of(draft_plan, goal, attempt, key=key)
+    state = await state_of(draft_plan, goal=goal, attempt=attempt, key=key)
     outcome = await state.aresult(raise_on_failure=False)
     if isinstance(outcome, PlanError):
         run.journal.append(AttemptFailed(step_id=STEP_ID, attempt=attempt, reason=str(outcome)))

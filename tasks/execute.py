@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from prefect import Task, allow_failure
+from prefect import Task
 from prefect.client.schemas.objects import State
 
 from core.errors import (
@@ -86,7 +86,7 @@ class StepExecutor:
     async def skip(self, step_id: str, upstream: Mapping[str, StepOutcome]) -> StepOutcome:
         blockers = [d for d, outcome in upstream.items() if not self.passes(d, outcome)]
         reason = f"needs {', '.join(blockers)}"
-        state = await state_of(mark_skipped, step_id, reason, wait_for=_edges(upstream))
+        state = await state_of(mark_skipped, label=step_id, reason=reason, after=_states(upstream))
         self.run.tell(Progress(step_id, StepStatus.SKIPPED, reason=reason))
         report = StepReport(
             step_id=step_id,
@@ -103,11 +103,11 @@ class StepExecutor:
         self.run.tell(Progress(step_id, StepStatus.IN_PROGRESS))
         began = time.monotonic()
         inputs = self._inputs(step, upstream)
-        edges = _edges(upstream) or [allow_failure(s) for s in self.upstream]
+        after = _states(upstream) or self.upstream
         left = step.retries
         while True:
             attempt = await self._attempt_number(step, inputs)
-            state = await self._attempt(StepWork(step, inputs, attempt), edges)
+            state = await self._attempt(StepWork(step, inputs, attempt), after)
             outcome = await state.aresult(raise_on_failure=False)
             if not isinstance(outcome, StepResult):
                 self._note_failure(step_id, attempt, outcome)
@@ -145,7 +145,7 @@ class StepExecutor:
         tools = self.run.services.tools.definitions(allowed_tools(step, agent))
         return fingerprint(agent, route_of(self.run, step), tools)
 
-    async def _attempt(self, work: StepWork, edges: Sequence[Any]) -> State[Any]:
+    async def _attempt(self, work: StepWork, after: Sequence[State[Any]]) -> State[Any]:
         settings = self.run.services.settings.run
         task = _step_task(
             work.step.timeout_seconds,
@@ -153,7 +153,7 @@ class StepExecutor:
             settings.retry_delay_seconds,
         )
         key = Position(work.step.id, work.attempt).step_key(self.run.key)
-        state = await state_of(task, work, key=key, label=work.label, wait_for=edges)
+        state = await state_of(task, work=work, key=key, label=work.label, after=after)
         raise_if_unsaved(self.run.store)
         return state
 
@@ -194,8 +194,8 @@ def _step_task(timeout_seconds: float, retries: int, retry_delay_seconds: float)
     )
 
 
-def _edges(upstream: Mapping[str, StepOutcome]) -> list[Any]:
-    return [allow_failure(o.state) for o in upstream.values()]
+def _states(upstream: Mapping[str, StepOutcome]) -> tuple[State[Any], ...]:
+    return tuple(o.state for o in upstream.values())
 
 
 def _is_honest(error: Any) -> bool:

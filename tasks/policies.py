@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from prefect import Task
 from prefect.cache_policies import CacheKeyFnPolicy
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import State, TaskRun, TaskRunResult
 from prefect.context import TaskRunContext
+from prefect.task_engine import run_task
 from prefect.utilities.annotations import quote
 
 from core.errors import AllDeploymentsFailedError, RetryableError
@@ -36,15 +38,23 @@ async def is_infrastructure_failure(
 
 
 async def state_of(
-    task: Task[..., Any], *args: Any, wait_for: Any = None, **kwargs: Any
+    task: Task[..., Any], *, after: Sequence[State[Any]] = (), **parameters: Any
 ) -> State[Any]:
-    """Calls an async task and returns its final state, whatever it is.
+    """Runs an async task and returns its final state, whatever it is.
 
-    Arguments are quoted: Prefect looks into others for results of earlier tasks, by object id, and
-    draws edges to whatever had that id before. Ours are ``wait_for``'s alone. The cast is because
-    Prefect types ``return_state`` for sync tasks only.
+    ``after`` are the final states of the task runs that the UI draws edges from. Prefect's own ways
+    to say so are not for here: ``wait_for`` reads every result again in another thread while the
+    event loop stands still, and leaves a task NotReady below a failed one. Arguments are quoted,
+    for Prefect looks into others for results of earlier tasks by object id, and draws edges to
+    whatever had that id before.
     """
-    quoted = [quote(a) for a in args]
-    named = {name: quote(value) for name, value in kwargs.items()}
-    call = cast(Any, task)
-    return await call(*quoted, **named, return_state=True, wait_for=wait_for)
+    quoted = {name: quote(value) for name, value in parameters.items()}
+    ids = [s.state_details.task_run_id for s in after]
+    inputs = set(cast(list[Any], [TaskRunResult(id=i) for i in ids if i]))
+    return await cast(Any, run_task)(
+        task,
+        parameters=quoted,
+        return_type="state",
+        # Inputs that are no parameter's are refused, so they go under the first one's name.
+        dependencies={next(iter(quoted)): inputs},
+    )

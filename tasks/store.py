@@ -90,7 +90,7 @@ class RecordStorage(LocalFileSystem):
 
 
 class RecordStore(ResultStore):
-    """A store that tells an absent record from an unreadable one."""
+    """A store that tells an absent record from an unreadable one, and keeps no exceptions."""
 
     async def aexists(self, key: str) -> bool:
         assert isinstance(self.result_storage, RecordStorage)
@@ -100,6 +100,11 @@ class RecordStore(ResultStore):
             return False
         check_record(content, key)
         return True
+
+    async def apersist_result_record(self, result_record: Any, holder: str | None = None) -> None:
+        """Prefect writes what each failed task run raised, under a random key that nobody reads."""
+        if not isinstance(result_record.result, BaseException):
+            await super().apersist_result_record(result_record, holder)
 
 
 def check_record(content: bytes, key: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from prefect import allow_failure, task
+from prefect import task
 from prefect.client.schemas.objects import State
 
 from core.completion import CompletionRequest
@@ -68,10 +68,10 @@ async def conclude(
         return without_model(plan, reports)
     state = await state_of(
         summarize,
-        plan,
-        reports,
+        plan=plan,
+        reports=reports,
         key=f"{run.key}/{STEP_ID}/summary",
-        wait_for=[allow_failure(s) for s in after],
+        after=after,
     )
     outcome = await state.aresult(raise_on_failure=False)
     raise_if_unsaved(run.store)

@@ -161,7 +161,7 @@ class ToolDesk:
         """
         call = self._call(name, arguments, turn, index)
         with detached():
-            state = await state_of(call_tool, call, key=call.key, label=call.label)
+            state = await state_of(call_tool, call=call, key=call.key, label=call.label)
         raise_if_unsaved(self.run.store)
         record = await _record_of(state)
         if record.request_hash != call.request_hash:

@@ -98,6 +98,13 @@ async def test_a_tool_cut_off_by_its_steps_deadline_leaves_a_row(stage: Stage) -
     assert [r.outcome for r in stage.rows(report) if r.kind == "tool_run"] == ["interrupted"]
 
 
+async def test_a_failure_leaves_no_file_outside_its_runs_records(stage: Stage) -> None:
+    args = {"code": "1/0"}
+    step = PlanStep(id="a", title="a", kind="tool", tool="python_execute", args=args)
+    _, report = await stage.run(plan(step))
+    assert [p.name for p in (stage.home / "results").iterdir()] == [report.run_key]
+
+
 class FullDisk:
     """A sink that cannot write its first row of a model call."""
 
