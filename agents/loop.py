@@ -54,12 +54,11 @@ async def run_agent(task: AgentTask, model: ModelClient, tools: ToolRunner) -> A
             return _without_calls(completion, turn)
         calls = [c for c in completion.tool_calls if c.name != TERMINATE]
         results = await _run_calls(calls, tools, turn)
-        if end := next((c for c in completion.tool_calls if c.name == TERMINATE), None):
-            refused = _refusal(end)
-            if refused is None:
-                return _terminated(end, completion, turn)
-            results.append(refused)
-        messages.append(Message(role="tool", parts=_in_order(completion, results)))
+        ends = [c for c in completion.tool_calls if c.name == TERMINATE]
+        if end := next((c for c in ends if _refusal(c) is None), None):
+            return _terminated(end, completion, turn)
+        results = _answers(completion, results)
+        messages.append(Message(role="tool", parts=tuple(results)))
         repetition.observe(completion.tool_calls, results)
         if repetition.stuck:
             return AgentOutcome("blocked", "repeats the same calls without progress", turns=turn)
@@ -95,9 +94,10 @@ async def _run_calls(
     return [task.result() for task in running]
 
 
-def _in_order(completion: Completion, results: list[ToolResultPart]) -> tuple[ToolResultPart, ...]:
-    by_id = {r.call_id: r for r in results}
-    return tuple(by_id[c.id] for c in completion.tool_calls if c.id in by_id)
+def _answers(completion: Completion, results: list[ToolResultPart]) -> list[ToolResultPart]:
+    """One answer to each call, in the order of the calls."""
+    ran = iter(results)
+    return [_refusal(c) or next(ran) for c in completion.tool_calls]
 
 
 def _without_calls(completion: Completion, turn: int) -> AgentOutcome:
@@ -113,8 +113,8 @@ def _without_calls(completion: Completion, turn: int) -> AgentOutcome:
 
 
 def _refusal(call: ToolCallPart) -> ToolResultPart | None:
-    """The error answer to a ``terminate`` that does not say how it ended."""
-    if call.arguments.get("status") in ("success", "failure"):
+    """The error answer to a ``terminate`` that does not say how it ended; None for all else."""
+    if call.name != TERMINATE or call.arguments.get("status") in ("success", "failure"):
         return None
     problem = call.arguments_error or "status must be 'success' or 'failure'"
     return ToolResultPart(call_id=call.id, name=TERMINATE, text=problem, is_error=True)

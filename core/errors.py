@@ -24,7 +24,8 @@ ManusError
 │   │   └── SandboxUnavailableError no sandbox backend passes its self-test
 │   ├── BudgetExceededError        a limit of the run is reached
 │   ├── RunLockedError             another process holds the run's lease
-│   ├── CorruptRecordError         a committed record is torn or belongs to another request
+│   ├── CorruptRecordError         a committed record is torn
+│   ├── StaleRecordError           a committed record answers another question than the present one
 │   ├── UnknownOutcomeError        a tool was in flight when the run died, and may not run again
 │   ├── StepFailedError            an honest bad outcome of a step's attempt
 │   └── RunFailedError             a run with failed steps; carries the counts
@@ -166,7 +167,11 @@ class RunNotFoundError(BadInputError):
 
 
 class CorruptRecordError(PermanentError):
-    """A committed record cannot be read, or was made for another request."""
+    """A committed record cannot be read."""
+
+
+class StaleRecordError(PermanentError):
+    """A committed record answers another question: what is asked here has changed since."""
 
 
 class UnknownOutcomeError(PermanentError):

@@ -67,13 +67,18 @@ class StepResult(Value):
 
 
 class StepReport(Value):
-    """A step in the run's report, whatever became of it. ``reason`` is set unless it completed."""
+    """A step in the run's report, whatever became of it.
+
+    ``reason`` and ``error_type`` (a class name) are set where it failed, ``reason`` alone where it
+    did not run. ``reused`` marks a result that was committed before this flow run.
+    """
 
     step_id: str
     title: str
     status: StepStatus
     attempts: int = 0
     reason: str | None = None
+    error_type: str | None = None
     result: StepResult | None = None
     duration_seconds: float = 0.0
     reused: bool = False

@@ -65,7 +65,6 @@ class RunSettings(Value):
     max_parallel_steps: int = Field(default=16, ge=1, le=200)
     infrastructure_retries: int = Field(default=2, ge=0, le=10)
     retry_delay_seconds: float = Field(default=2.0, ge=0)
-    model_calls_as_task_runs: bool = False
     budget: Budget = Budget()
 
 

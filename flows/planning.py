@@ -9,6 +9,9 @@ on from there and repeats nothing that is committed.
 # No postponed annotations here: Prefect may load this file under another name, and then cannot
 # resolve the types of the flow's parameters from their names.
 
+import asyncio
+import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ from tasks.cancel import CancelledFromOutside, until_cancelled
 from tasks.draft import obtain_plan
 from tasks.execute import StepExecutor
 from tasks.opening import opened
-from tasks.report import build_report, save_report
+from tasks.report import account_for_run, build_report, report_cancelled, save_report
 from tasks.request import RunRequest, prepare
 from tasks.run import Run
 from tasks.services import open_services
@@ -57,7 +60,7 @@ async def plan_and_run(
         run_key, request = prepare(services, goal, plan, options, flow_run_id)
         with opened(services, request, run_key, flow_run_id) as run, results_in(run.store):
             try:
-                report = await until_cancelled(_execute(run, request), run)
+                report = await _accounted(run, until_cancelled(_execute(run, request), run))
             except CancelledFromOutside:
                 return Cancelled(message=f"cancelled; `manus resume {run_key}` goes on")
     return report if report.status == "completed" else _failed(report)
@@ -78,15 +81,29 @@ async def plan_only(
     return plan
 
 
+async def _accounted(run: Run, work: Coroutine[Any, Any, RunReport]) -> RunReport:
+    """Leaves the run's usage row, and a report where it was cancelled, however it ends."""
+    began, started_at = time.monotonic(), datetime.now(UTC)
+    try:
+        report = await work
+    except BaseException as error:
+        if isinstance(error, CancelledFromOutside | asyncio.CancelledError):
+            report_cancelled(run, started_at)
+        account_for_run(run, began, type(error).__name__)
+        raise
+    failed = RunFailedError.__name__ if report.status != "completed" else None
+    account_for_run(run, began, failed)
+    return report
+
+
 async def _execute(run: Run, request: RunRequest) -> RunReport:
     started_at = datetime.now(UTC)
     plan, drafted = await obtain_plan(run, request)
     executor = StepExecutor(run, plan, drafted)
     async with PlanBoard(run, plan).live():
         outcomes = await executor.run_all()
-        steps = tuple(outcomes[s.id].report for s in plan.steps)
-        summary = await conclude(run, plan, steps, executor.last_states(outcomes))
-    report = build_report(run, plan, steps, summary, started_at)
+        summary = await conclude(run, plan, executor.last_states(outcomes))
+    report = build_report(run, plan, summary, started_at)
     await publish_report(run, report, save_report(run, report))
     return report
 

@@ -97,7 +97,15 @@ class PlanBoard:
 
 
 async def publish_report(run: Run, report: RunReport, markdown: str) -> None:
-    """The result, the usage and the files of a finished run as artifacts of its flow run."""
+    """Shows a finished run in the UI. What cannot be shown is on disk all the same."""
+    try:
+        await _create_artifacts(run, report, markdown)
+    except HTTPError as error:
+        get_run_logger().warning("the report could not be published: %s", error)
+
+
+async def _create_artifacts(run: Run, report: RunReport, markdown: str) -> None:
+    """The result, the usage and the files as artifacts of the flow run."""
     short = run.key[:8]
     await acreate_markdown_artifact(
         markdown, key=f"result-{short}", description=f"{report.status}: {report.headline}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from decimal import Decimal
 
 from core.completion import Completion
 from core.errors import BudgetExceededError
@@ -23,8 +24,8 @@ def spend_of(completion: Completion) -> Spend:
 class BudgetMeter:
     """Adds up what a run spends, replayed calls included: they were paid, once, by this run.
 
-    A call under way counts with the estimate it reserved, so that parallel steps cannot pass the
-    limit together.
+    A call under way counts with the tokens it reserved, at the highest price per token that this
+    run has paid so far, so that parallel steps do not pass a limit together.
     """
 
     def __init__(self, budget: Budget, now: Callable[[], float] = time.monotonic) -> None:
@@ -33,16 +34,18 @@ class BudgetMeter:
         self._began = now()
         self._reserved_tokens = 0
         self._reserved_calls = 0
+        self._usd_per_token = Decimal(0)
         self.spend = Spend()
 
     def reserve(self, tokens: int) -> None:
         """Raises BudgetExceededError if the call, estimated at ``tokens``, must not start."""
         self.check_wall()
         used = self.spend.usage.total_tokens + self._reserved_tokens
+        cost = self.spend.cost_usd + self._usd_per_token * self._reserved_tokens
         calls = self.spend.model_calls + self._reserved_calls
         limits = (
             ("max_tokens", self._budget.max_tokens, used + tokens, True),
-            ("max_cost_usd", self._budget.max_cost_usd, self.spend.cost_usd, False),
+            ("max_cost_usd", self._budget.max_cost_usd, cost, False),
             ("max_model_calls", self._budget.max_model_calls, calls + 1, True),
         )
         for name, limit, value, inclusive in limits:
@@ -62,8 +65,11 @@ class BudgetMeter:
         """Replaces a reservation by what the call really took (nothing if it failed)."""
         self._reserved_tokens -= reserved_tokens
         self._reserved_calls -= 1
-        self.spend += spent
+        self.add(spent)
 
     def add(self, spent: Spend) -> None:
         """Counts something that was never reserved: a replayed call, a tool run."""
         self.spend += spent
+        if spent.usage.total_tokens:
+            price = spent.cost_usd / spent.usage.total_tokens
+            self._usd_per_token = max(self._usd_per_token, price)

@@ -120,6 +120,7 @@ async def obtain_plan(run: Run, request: RunRequest) -> tuple[Plan, tuple[State[
     else:
         plan, state = await _drafted(run, request.goal)
         states = (state,)
+    run.plans.append(plan)
     run.tell(PlanReady(plan))
     write_file(run.directory / f"plan.v{plan.version}.yaml", to_yaml(plan))
     return plan, states

@@ -21,12 +21,14 @@ from core.errors import (
     PlanError,
     ProviderRejectedError,
     RetryableError,
+    StaleRecordError,
     StepFailedError,
     UnknownOutcomeError,
 )
 from core.fingerprint import fingerprint
 from core.plan import Plan, PlanStep
 from core.result import StepReport, StepResult, StepStatus
+from core.usage import UsageEvent
 from tasks.inputs import StepInputs, Upstream, brief, resolve, step_fingerprint
 from tasks.journal import AttemptFailed
 from tasks.policies import is_infrastructure_failure, state_of
@@ -95,6 +97,7 @@ class StepExecutor:
             reason=reason,
             attempts=self.run.journal.attempts(step_id),
         )
+        self.run.settled[step_id] = report
         return StepOutcome(report, state)
 
     async def execute(self, step_id: str, upstream: Mapping[str, StepOutcome]) -> StepOutcome:
@@ -110,7 +113,9 @@ class StepExecutor:
             state = await self._attempt(StepWork(step, inputs, attempt), after)
             outcome = await state.aresult(raise_on_failure=False)
             if not isinstance(outcome, StepResult):
-                self._note_failure(step_id, attempt, outcome)
+                self._note_failure(step, attempt, outcome, time.monotonic() - began)
+                if isinstance(outcome, StaleRecordError):
+                    continue  # a new attempt, with records of its own
                 if left and _is_honest(outcome) and not isinstance(outcome, UnknownOutcomeError):
                     left -= 1
                     continue
@@ -157,11 +162,26 @@ class StepExecutor:
         raise_if_unsaved(self.run.store)
         return state
 
-    def _note_failure(self, step_id: str, attempt: int, error: Any) -> None:
+    def _note_failure(self, step: PlanStep, attempt: int, error: Any, duration: float) -> None:
         if _is_honest(error):
             self.run.journal.append(
-                AttemptFailed(step_id=step_id, attempt=attempt, reason=str(error))
+                AttemptFailed(step_id=step.id, attempt=attempt, reason=str(error))
             )
+        mark = (self.run.key, step.id, attempt, self.run.flow_run_id, "step failed")
+        self.run.emit(
+            UsageEvent(
+                event_id=fingerprint(*mark)[:32],
+                kind="step",
+                outcome="error",
+                error_type=type(error).__name__,
+                run_key=self.run.key,
+                step_id=step.id,
+                attempt=attempt,
+                operation_name="invoke_agent",
+                agent_name=step.agent if step.kind == "agent" else None,
+                duration_seconds=duration,
+            )
+        )
 
     def _settled(
         self, step: PlanStep, state: State[Any], outcome: Any, duration: float
@@ -176,10 +196,12 @@ class StepExecutor:
             status=status,
             attempts=self.run.journal.attempts(step.id),
             reason=reason,
+            error_type=None if completed else type(outcome).__name__,
             result=completed,
             duration_seconds=duration,
             reused=state.name == "Cached",
         )
+        self.run.settled[step.id] = report
         return StepOutcome(report, state)
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from core.base import Value, as_stored
 from core.completion import Completion, CompletionRequest
-from core.errors import CorruptRecordError, ManusError
+from core.errors import ManusError, StaleRecordError
 from core.fingerprint import fingerprint
 from core.ports import FailedTry
 from core.result import Spend
@@ -50,7 +50,8 @@ class DurableModel:
 
         Raises:
             BudgetExceededError: before asking.
-            CorruptRecordError: the record is damaged, or answers another request.
+            CorruptRecordError: the record is damaged.
+            StaleRecordError: the record answers another request.
             AllDeploymentsFailedError, ProviderRejectedError: from the router.
         """
         key = self.position.model_key(self.run.key, turn)
@@ -59,7 +60,7 @@ class DurableModel:
             self.run.store, key, lambda: self._ask(request, turn, key, asked)
         )
         if record.request_hash != asked:
-            raise CorruptRecordError(f"record '{key}' answers another request than this one")
+            raise StaleRecordError(f"record '{key}' answers another request than this one")
         self.run.emit(record.event.model_copy(update={"replayed": replayed}))
         self.spend += spend_of(record.completion)
         self.run.tell(

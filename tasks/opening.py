@@ -40,6 +40,8 @@ def opened(
         is_new = not (directory / REQUEST_FILE).exists()
         if is_new:  # what a process left that died before the request was saved
             shutil.rmtree(directory / "workspace", ignore_errors=True)
+        for stale in ("report.json", "report.md"):  # of an earlier end; this is a new beginning
+            (directory / stale).unlink(missing_ok=True)
         workspace = Workspace(directory / "workspace")
         if is_new:
             for path in request.options.inputs:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Literal
 
-from core.plan import Plan
+from core.errors import BudgetExceededError
+from core.fingerprint import fingerprint
+from core.plan import Plan, PlanStep
 from core.result import RunReport, Spend, StepReport, StepStatus
+from core.usage import UsageEvent
 from tasks.opening import write_file
 from tasks.run import Run
 
 RunStatus = Literal["completed", "failed", "cancelled", "over_budget"]
 
 
-def build_report(
-    run: Run, plan: Plan, steps: tuple[StepReport, ...], summary: str, started_at: datetime
-) -> RunReport:
+def build_report(run: Run, plan: Plan, summary: str, started_at: datetime) -> RunReport:
+    """The report on ``run.settled``; steps that have not ended are ``not_started``."""
+    steps = tuple(run.settled.get(s.id) or _not_started(s) for s in plan.steps)
     return RunReport(
         run_key=run.key,
         status=_status(plan, steps),
@@ -31,6 +35,33 @@ def build_report(
     )
 
 
+def report_cancelled(run: Run, started_at: datetime) -> None:
+    """Saves the report of a run that was stopped, unless it was stopped before it had a plan."""
+    if run.plans:
+        summary = f"Cancelled; `manus resume {run.key}` goes on."
+        report = build_report(run, run.plans[-1], summary, started_at)
+        save_report(run, report.model_copy(update={"status": "cancelled"}))
+
+
+def _not_started(step: PlanStep) -> StepReport:
+    return StepReport(step_id=step.id, title=step.title, status=StepStatus.NOT_STARTED)
+
+
+def account_for_run(run: Run, began: float, error_type: str | None) -> None:
+    """The run's own usage row, one for each flow run that worked on it."""
+    run.emit(
+        UsageEvent(
+            event_id=fingerprint(run.key, run.flow_run_id, "run")[:32],
+            kind="run",
+            outcome="error" if error_type else "ok",
+            error_type=error_type,
+            run_key=run.key,
+            operation_name="invoke_workflow",
+            duration_seconds=time.monotonic() - began,
+        )
+    )
+
+
 def _tool_calls(step: StepReport) -> int:
     return step.result.spend.tool_calls if step.result else 0
 
@@ -42,7 +73,7 @@ def _status(plan: Plan, steps: tuple[StepReport, ...]) -> RunStatus:
         for s in steps
         if s.status is not StepStatus.COMPLETED and not plan.step(s.step_id).optional
     ]
-    if any(s.status is StepStatus.BLOCKED and (s.reason or "").startswith("budget:") for s in bad):
+    if any(s.error_type == BudgetExceededError.__name__ for s in bad):
         return "over_budget"
     return "failed" if bad else "completed"
 

@@ -8,7 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.result import FileRef
+from core.plan import Plan
+from core.result import FileRef, StepReport
 from core.run import RunOptions
 from core.usage import UsageEvent
 from tasks.budget import BudgetMeter
@@ -22,6 +23,8 @@ from tools.workspace import Workspace
 @dataclass(frozen=True, slots=True)
 class Run:
     """Passed to tasks by context, not by parameter: Prefect would record and hash it.
+
+    ``plans`` are its plan's versions, ``settled`` the steps that ended, as far as it has come.
 
     ``key`` is the id of the first flow run; it stays the same over resumes. ``flow_run_id`` is the
     present one's.
@@ -37,6 +40,8 @@ class Run:
     meter: BudgetMeter
     workspace: Workspace
     data: tuple[FileRef, ...] = ()
+    plans: list[Plan] = field(default_factory=list[Plan])
+    settled: dict[str, StepReport] = field(default_factory=dict[str, StepReport])
     listeners: list[Callable[[RunEvent], None]] = field(
         default_factory=list[Callable[[RunEvent], None]]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import dataclass
@@ -120,14 +121,14 @@ class _Attempt:
         )
         if outcome.status != "completed":
             raise StepFailedError(outcome.text, blocked=outcome.status == "blocked")
-        return self._result(outcome)
+        return await self._result(outcome)
 
     async def by_tool(self) -> StepResult:
         assert self.step.tool is not None
         result = await self.desk.run_tool(self.step.tool, self.inputs.args, turn=0, index=0)
         if result.is_error:
             raise StepFailedError(result.text)
-        return self._result(AgentOutcome("completed", result.output, result.data))
+        return await self._result(AgentOutcome("completed", result.output, result.data))
 
     async def by_completion(self) -> StepResult:
         request = CompletionRequest(
@@ -139,7 +140,7 @@ class _Attempt:
         if completion.stop_reason in (StopReason.LENGTH, StopReason.REFUSAL):
             raise StepFailedError(f"the model stopped short ({completion.stop_reason.value})")
         output = self._structured(completion) if self.step.output_schema else None
-        return self._result(AgentOutcome("completed", completion.text, output, turns=1))
+        return await self._result(AgentOutcome("completed", completion.text, output, turns=1))
 
     def _structured(self, completion: Completion) -> Any:
         try:
@@ -150,7 +151,7 @@ class _Attempt:
             raise StepFailedError(f"the answer does not fit output_schema: {problem}") from error
         return output
 
-    def _result(self, outcome: AgentOutcome) -> StepResult:
+    async def _result(self, outcome: AgentOutcome) -> StepResult:
         duration = time.monotonic() - self.began
         self.run.emit(
             UsageEvent(
@@ -169,7 +170,8 @@ class _Attempt:
             attempt=self.number,
             summary=outcome.text.strip(),
             output=outcome.output,
-            files=self.desk.context.directory.list_files(),
+            # Hashing large files must not hold up the other steps.
+            files=await asyncio.to_thread(self.desk.context.directory.list_files),
             turns=outcome.turns,
             spend=self.model.spend + Spend(tool_calls=self.desk.calls),
         )

@@ -59,10 +59,9 @@ def _facts(plan: Plan, reports: tuple[StepReport, ...]) -> str:
     return "\n".join(lines)
 
 
-async def conclude(
-    run: Run, plan: Plan, reports: tuple[StepReport, ...], after: Sequence[State[Any]]
-) -> str:
+async def conclude(run: Run, plan: Plan, after: Sequence[State[Any]]) -> str:
     """The run's summary. A summary that no model can write is put together without one."""
+    reports = tuple(run.settled[s.id] for s in plan.steps)
     completed = all(r.status is StepStatus.COMPLETED for r in reports)
     if not plan.summarize or not completed:
         return without_model(plan, reports)

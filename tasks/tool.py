@@ -16,8 +16,8 @@ from prefect.client.schemas.objects import State
 from core.base import Value, as_stored
 from core.errors import (
     AnswerToModelError,
-    CorruptRecordError,
     EnvironmentUnusableError,
+    StaleRecordError,
     ToolFailedError,
     UnknownOutcomeError,
     UnknownToolError,
@@ -165,7 +165,7 @@ class ToolDesk:
         raise_if_unsaved(self.run.store)
         record = await _record_of(state)
         if record.request_hash != call.request_hash:
-            raise CorruptRecordError(f"record '{call.key}' is of another call than this one")
+            raise StaleRecordError(f"record '{call.key}' is of another call than this one")
         self.calls += 1
         self.run.emit(record.event.model_copy(update={"replayed": state.name == "Cached"}))
         return record.result

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from core.base import Value
@@ -35,7 +36,7 @@ def doctor_command(*, as_json: bool) -> Exit:
     else:
         table = Table("what", "state", "detail")
         for finding in findings:
-            table.add_row(finding.subject, finding.state, finding.detail)
+            table.add_row(finding.subject, finding.state, escape(finding.detail))
         Console().print(table)
     missing = any(f.state == "missing" for f in findings)
     return Exit.ENVIRONMENT if missing else Exit.COMPLETED

@@ -9,16 +9,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from core.base import Value
+from core.errors import CorruptRecordError
 from core.result import RunReport
 from core.settings import load_settings
 from tasks.lease import is_held
-from tasks.request import REQUEST_FILE, RunRequest, read_request
+from tasks.request import REQUEST_FILE, read_request
 
-ListedStatus = Literal["running", "completed", "failed", "cancelled", "over_budget", "interrupted"]
+ListedStatus = Literal[
+    "running", "completed", "failed", "cancelled", "over_budget", "interrupted", "damaged"
+]
 
 
 class ListedRun(Value):
@@ -37,33 +42,39 @@ def list_runs(home: Path, limit: int) -> tuple[ListedRun, ...]:
     """The newest ``limit`` runs under ``home``, newest first."""
     requests = (home / "runs").glob(f"*/{REQUEST_FILE}")
     newest = sorted(requests, key=lambda p: p.stat().st_mtime, reverse=True)
-    asked = ((path.parent, read_request(path.parent)) for path in newest)
-    runs = ((place, request) for place, request in asked if not request.only_drafts)
-    return tuple(_listed(*run) for run in islice(runs, limit))
+    listed = (_listed(path.parent) for path in newest)
+    return tuple(islice((run for run in listed if run is not None), limit))
 
 
-def _listed(directory: Path, request: RunRequest) -> ListedRun:
-    report = _report(directory)
+def _listed(directory: Path) -> ListedRun | None:
+    """None for what only drafted a plan. A damaged run is listed as that, the others as ever."""
     started = datetime.fromtimestamp((directory / REQUEST_FILE).stat().st_mtime, UTC)
-    status: ListedStatus = "running" if is_held(directory) else "interrupted"
-    title = request.plan.title if request.plan else request.goal
-    if report is None or status == "running":
-        return ListedRun(
-            run_key=directory.name,
-            status=status,
-            title=title,
-            started_at=started,
-            directory=str(directory),
-        )
-    return ListedRun(
+    line = ListedRun(
         run_key=directory.name,
-        status=report.status,
-        title=report.plan_title,
+        status="running" if is_held(directory) else "interrupted",
+        title="",
         started_at=started,
-        headline=report.headline,
-        cost_usd=str(report.spend.cost_usd),
         directory=str(directory),
     )
+    try:
+        request = read_request(directory)
+        report = _report(directory)
+    except (CorruptRecordError, ValidationError) as error:
+        return line.model_copy(update={"status": "damaged", "title": str(error).splitlines()[0]})
+    if request.only_drafts:
+        return None
+    line = line.model_copy(update={"title": request.plan.title if request.plan else request.goal})
+    return line if report is None or line.status == "running" else _ended(line, report)
+
+
+def _ended(line: ListedRun, report: RunReport) -> ListedRun:
+    end = {
+        "status": report.status,
+        "title": report.plan_title,
+        "headline": report.headline,
+        "cost_usd": str(report.spend.cost_usd),
+    }
+    return line.model_copy(update=end)
 
 
 def _report(directory: Path) -> RunReport | None:
@@ -86,6 +97,7 @@ def runs_command(limit: int, *, as_json: bool) -> None:
     for run in found:
         started = run.started_at.astimezone().strftime("%Y-%m-%d %H:%M")
         table.add_row(
-            run.run_key[:13], started, run.status, run.title[:60], run.headline, run.cost_usd
+            *(run.run_key[:13], started, run.status, escape(run.title[:60])),
+            *(run.headline, run.cost_usd),
         )
     wide_console().print(table)

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from core.plan import Plan
@@ -69,14 +70,14 @@ class LiveView:
         self._status[step_id] = status
         times = self._ended if status.final else self._began
         times[step_id] = time.monotonic()
-        self._tell(f"{step_id}: {status.value}{f': {reason}' if reason else ''}")
+        self._tell(f"{step_id}: {status.value}{f': {brief_reason(reason)}' if reason else ''}")
 
     def _tell(self, line: str) -> None:
         if self._live is None:
             self._console.print(line, markup=False, highlight=False)
 
     def _table(self) -> Table:
-        title = self._plan.title if self._plan else "drafting the plan"
+        title = escape(self._plan.title) if self._plan else "drafting the plan"
         table = Table(title=title, caption=self._caption(), expand=True)
         for name in ("step", "needs", "status", "turns", "cost USD", "seconds"):
             table.add_column(name, justify="left" if name in ("step", "needs") else "right")
@@ -105,3 +106,9 @@ class LiveView:
             f"{s.model_calls} model calls, {s.usage.total_tokens} tokens, "
             f"{s.cost_usd:.4f} USD{unknown}"
         )
+
+
+def brief_reason(reason: str) -> str:
+    """One line of it: the last, which is where a traceback says what happened."""
+    lines = [line for line in reason.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""

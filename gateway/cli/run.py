@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -13,14 +14,14 @@ from typing import Any
 
 from rich.console import Console
 
-from core.errors import BadInputError, RunFailedError, RunLockedError
+from core.errors import BadInputError, EnvironmentUnusableError, RunFailedError, RunLockedError
 from core.result import RunReport
 from core.run import RunOptions
 from core.settings import Settings, load_settings
 from core.usage import Budget
 from gateway.cli.exits import Exit
-from gateway.cli.live import LiveView
-from gateway.server import ServerAddress, ensure_server, point_prefect_at
+from gateway.cli.live import LiveView, brief_reason
+from gateway.server import ServerAddress, ensure_server, point_prefect_at, server_status
 from tasks.lease import RunLease, is_held
 from tasks.request import find_run, prepare, run_directory
 from tasks.services import Services, open_services, using
@@ -149,7 +150,19 @@ def _as_json(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def start_server(settings: Settings) -> ServerAddress:
+    """The server, started if it is ours to start, with Prefect's client pointed at it.
+
+    Raises:
+        EnvironmentUnusableError: it cannot be started, or PREFECT_API_URL does not answer.
+    """
     address = ensure_server(settings, progress=say)
+    if not address.local and not server_status(settings).healthy:
+        raise EnvironmentUnusableError(
+            f"the Prefect server at {address.api_url} does not answer; start it, or unset "
+            "PREFECT_API_URL to use a local one"
+        )
+    # What happened is told by the command itself; the UI has the full log.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     point_prefect_at(address, settings)
     return address
 
@@ -199,7 +212,9 @@ def _closing(settings: Settings, report: RunReport) -> str:
     ]
     listed = "".join(f"  {f}\n" for f in [f"{report.directory}/report.md", *files])
     wrong = "".join(
-        f"  {s.step_id}: {s.status.value}: {s.reason}\n" for s in report.steps if s.reason
+        f"  {s.step_id}: {s.status.value}: {brief_reason(s.reason)}\n"
+        for s in report.steps
+        if s.reason
     )
     return f"\n{report.summary}\n\n{report.status}: {report.headline}\n{wrong}{listed}"
 

@@ -6,9 +6,11 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import State
 
 from core.errors import RunFailedError
@@ -70,3 +72,14 @@ async def graph_edges(flow_run_id: str) -> set[tuple[str, str]]:
         for parent in node["parents"]
         if parent["id"] in nodes
     }
+
+
+async def artifact_keys(flow_run_id: str) -> set[str]:
+    """The kinds of artifacts of a flow run, by the first word of their keys."""
+    async with get_client() as client:
+        found = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(
+                flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(flow_run_id)])
+            )
+        )
+    return {str(a.key).partition("-")[0] for a in found}

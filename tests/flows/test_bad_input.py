@@ -157,3 +157,12 @@ def test_without_any_provider_it_says_which_variables_to_set(home: Path) -> None
     assert done.returncode == 2
     assert "OPENAI_API_KEY" in done.stderr
     assert load_settings().home == home
+
+
+def test_a_server_that_does_not_answer_is_an_environment_error(home: Path) -> None:
+    path = home.parent / "plan.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    done = _manus(home, "run", str(path), PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert done.returncode == 3
+    assert "http://127.0.0.1:9/api does not answer" in done.stderr
+    assert not (home / "runs").exists()

@@ -13,6 +13,7 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelling
 
+from core.result import RunReport
 from tests.conftest import PrefectServer
 from tests.fakes.script import Answer, RecordedRequest, ScriptedCall
 from tests.flows.conftest import Stage
@@ -87,5 +88,7 @@ async def test_ctrl_c_cancels_with_130_and_the_run_can_be_resumed(
     assert not sleepers()
     (directory,) = (stage.home / "runs").iterdir()
     assert f"manus resume {directory.name}" in err.decode()
+    cancelled = RunReport.model_validate_json((directory / "report.json").read_bytes())
+    assert cancelled.status == "cancelled"
     _, report = await stage.run(resume_from=directory.name)
     assert report.status == "completed"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from analytics.reader import open_usage
 from core.errors import RunFailedError
 from core.plan import Plan, PlanStep
 from core.result import StepStatus
@@ -16,7 +18,7 @@ from flows.planning import plan_and_run
 from tests.fakes import diamond
 from tests.fakes.script import Answer, Fault, RecordedRequest, ScriptedCall
 from tests.fakes.scripts import in_turn
-from tests.flows.conftest import Stage, graph_edges
+from tests.flows.conftest import Stage, artifact_keys, graph_edges
 
 
 def code(step_id: str, source: str = "output = 1", **more: Any) -> PlanStep:
@@ -62,6 +64,7 @@ async def test_a_goal_is_planned_run_and_summarised_and_the_graph_has_the_plans_
         (need, step["id"]) for step in diamond.plan(10)["steps"] for need in step["depends_on"]
     }
     assert await eventually_edges(report.run_key, drawn) == drawn
+    assert await artifact_keys(report.run_key) == {"plan", "result", "usage", "files"}
     rows = stage.rows(report)
     assert len(rows) == 22 + 10
     assert {r.outcome for r in rows} == {"ok"}
@@ -254,3 +257,40 @@ async def test_an_outage_keeps_the_attempt_and_asks_only_for_what_is_missing(sta
     assert report.status == "completed"
     assert report.steps[0].attempts == 1
     assert len(stage.model.requests) == asked + 1
+
+
+async def test_a_record_of_another_question_makes_a_new_attempt_and_is_never_replayed(
+    stage: Stage,
+) -> None:
+    stage.model.script = in_turn([diamond_call(), Fault(status=500), ends("success")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MANUS_RUN__INFRASTRUCTURE_RETRIES", "0")
+        _, report = await stage.run(plan(agent("s001")))
+    assert report.status == "failed"
+    (record,) = (stage.home / "results" / report.run_key / "s001").rglob("t001-model")
+    text = record.read_text(encoding="utf-8")
+    asked = re.search(r'request_hash\\":\s*\\"([0-9a-f]{64})', text)
+    assert asked, text[:300]
+    record.write_text(text.replace(asked[1], "0" * 64), encoding="utf-8")
+    _, report = await stage.resume(report)
+    assert report.status == "completed"
+    assert report.steps[0].attempts == 2
+
+
+def diamond_call() -> Answer:
+    return Answer(tool_calls=(ScriptedCall("python_execute", {"code": "print(1)"}),))
+
+
+async def test_every_step_and_every_run_leaves_a_row_however_it_ended(stage: Stage) -> None:
+    _, report = await stage.run(plan(code("good"), code("bad", "raise ValueError")))
+    with open_usage(stage.home) as usage:
+        found = usage.rows(
+            "SELECT kind, step_id, outcome, error_type FROM usage_event "
+            "WHERE kind IN ('step', 'run') AND run_key = $key ORDER BY ALL",
+            {"key": report.run_key},
+        )
+    assert found == [
+        ("run", None, "error", "RunFailedError"),
+        ("step", "bad", "error", "StepFailedError"),
+        ("step", "good", "ok", None),
+    ]
