@@ -10,14 +10,14 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from pydantic import ValidationError
 
-from core.base import JsonObject
-from core.completion import CompletionRequest, ToolChoice, ToolDefinition
+from core.completion import CompletionRequest, ToolChoice
 from core.errors import PlanError
 from core.fingerprint import fingerprint
 from core.message import Message, ToolCallPart, ToolResultPart, system, user
 from core.plan import Plan
 from core.settings import first_problem
 from tasks.check import check_plan
+from tasks.create_plan import CREATE_PLAN, chained, create_plan_tool
 from tasks.journal import AttemptFailed
 from tasks.model_call import DurableModel
 from tasks.opening import write_file
@@ -30,7 +30,6 @@ TRIES = 3
 NAME = "draft-plan"
 STEP_ID = f"_{NAME}"
 """In record keys. No step of a plan can have it: theirs begin with a letter or digit."""
-CREATE_PLAN = "create_plan"
 
 _PROMPT = """\
 You turn a goal into a plan that several agents carry out. A plan is a graph of steps.
@@ -45,36 +44,6 @@ You turn a goal into a plan that several agents carry out. A plan is a graph of 
 Agents:
 {agents}
 """
-
-_STEP_SCHEMA: JsonObject = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string", "description": "short, of a-z 0-9 - _", "maxLength": 63},
-        "title": {"type": "string", "maxLength": 200},
-        "instructions": {"type": "string", "maxLength": 4000},
-        "agent": {"type": "string", "description": "one of the agents listed"},
-        "depends_on": {"type": "array", "items": {"type": "string"}, "maxItems": 100},
-    },
-    "required": ["id", "title", "instructions", "agent", "depends_on"],
-    "additionalProperties": False,
-}
-
-
-def create_plan_tool() -> ToolDefinition:
-    """The tool a model is made to call with its plan."""
-    return ToolDefinition(
-        name=CREATE_PLAN,
-        description="Submit the plan.",
-        parameters={
-            "type": "object",
-            "properties": {
-                "title": {"type": "string", "maxLength": 200},
-                "steps": {"type": "array", "items": _STEP_SCHEMA, "minItems": 1, "maxItems": 200},
-            },
-            "required": ["title", "steps"],
-            "additionalProperties": False,
-        },
-    )
 
 
 @task(
@@ -166,7 +135,7 @@ def _request(run: Run, messages: list[Message]) -> CompletionRequest:
     return CompletionRequest(
         messages=tuple(messages),
         route=run.options.model,
-        tools=(create_plan_tool(),),
+        tools=(create_plan_tool(run.services.agents, _is_small(run)),),
         tool_choice=ToolChoice(mode="named", name=CREATE_PLAN),
         parallel_tool_calls=False,
     )
@@ -177,13 +146,18 @@ def _plan(run: Run, goal: str, call: ToolCallPart | None) -> Plan:
         raise PlanError(f"you must call {CREATE_PLAN}")
     if call.arguments_error:
         raise PlanError(f"arguments: {call.arguments_error}")
-    values: dict[str, Any] = {**call.arguments, "goal": goal, "author": "model"}
+    drafted = chained(call.arguments) if _is_small(run) else call.arguments
+    values: dict[str, Any] = {**drafted, "goal": goal, "author": "model"}
     try:
         plan = Plan.model_validate(values)
     except ValidationError as error:
         raise PlanError(first_problem(error)) from error
     check_plan(plan, run.services, run.options.model)
     return plan
+
+
+def _is_small(run: Run) -> bool:
+    return run.services.router.uses_only_local_model
 
 
 def _complaint(calls: tuple[ToolCallPart, ...], error: PlanError) -> Message:

@@ -75,19 +75,24 @@ async def open_services(settings: Settings | None = None) -> AsyncGenerator[Serv
     sandbox = await choose_sandbox(settings.sandbox)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     sink = SpoolWriter(home / "spool")
-    _exempt_imports_from_collection()
     try:
-        yield Services(settings, router, default_registry(), agents, sandbox, sink)
+        with _imports_exempt_from_collection():
+            yield Services(settings, router, default_registry(), agents, sandbox, sink)
     finally:
         sink.seal()
         await sandbox.close()
         await router.close()
 
 
-def _exempt_imports_from_collection() -> None:
+@contextmanager
+def _imports_exempt_from_collection() -> Generator[None]:
     """A full garbage collection walks every object of Prefect and the SDKs, ~150 ms at a time.
 
-    While it does, the event loop stands still in the middle of a run. What is alive now stays.
+    While it does, the event loop stands still in the middle of a run.
     """
     gc.collect()
     gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

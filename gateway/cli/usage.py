@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.table import Table as RichTable
 
 from analytics import queries
+from analytics.compactor import compact
 from analytics.figures import Window
 from analytics.page import usage_page
 from analytics.reader import Usage, open_usage
@@ -27,6 +28,7 @@ def usage_command(
     key = find_run(home, run_key) if run_key else None
     since = datetime.now(UTC) - timedelta(days=days) if days else None
     window = Window(since=since, run_key=key)
+    compact(home)  # so that what piled up since the last time is not read line by line again
     with open_usage(home) as usage:
         if html:
             page = usage_page(usage, window, made_at=datetime.now(UTC))
