@@ -30,24 +30,14 @@ def opened(
         RunLockedError: another process works on it.
         CorruptRecordError: a record of it is damaged.
     """
-    home = services.settings.home
-    directory = run_directory(home, run_key)
+    directory = run_directory(services.settings.home, run_key)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     lease = RunLease(directory)
     try:
-        storage = services.storage or RecordStorage(basepath=str(home / "results"))
+        results = services.settings.home / "results"
+        storage = services.storage or RecordStorage(basepath=str(results))
         check_records(storage, run_key)
-        is_new = not (directory / REQUEST_FILE).exists()
-        if is_new:  # what a process left that died before the request was saved
-            shutil.rmtree(directory / "workspace", ignore_errors=True)
-        for stale in ("report.json", "report.md"):  # of an earlier end; this is a new beginning
-            (directory / stale).unlink(missing_ok=True)
-        workspace = Workspace(directory / "workspace")
-        if is_new:
-            for path in request.options.inputs:
-                workspace.add_data_file(Path(path))
-            write_file(directory / REQUEST_FILE, request.model_dump_json(indent=2))
-        journal = Journal(directory / "journal.jsonl")
+        workspace = _workspace(directory, request)
         run = Run(
             key=run_key,
             flow_run_id=flow_run_id,
@@ -55,7 +45,7 @@ def opened(
             options=request.options,
             services=services,
             store=open_store(storage),
-            journal=journal,
+            journal=Journal(directory / "journal.jsonl"),
             meter=BudgetMeter(request.options.budget or services.settings.run.budget),
             workspace=workspace,
             data=StepDirectory(DATA_DIRECTORY, workspace.root, ()).list_files(),
@@ -65,9 +55,24 @@ def opened(
             with entered(run):
                 yield run
         finally:
-            journal.close()
+            run.journal.close()
     finally:
         lease.release()
+
+
+def _workspace(directory: Path, request: RunRequest) -> Workspace:
+    """The run's directory tree; a new run's gets the caller's files, then the request is saved."""
+    for stale in ("report.json", "report.md"):  # of an earlier end; this is a new beginning
+        (directory / stale).unlink(missing_ok=True)
+    if (directory / REQUEST_FILE).exists():
+        return Workspace(directory / "workspace")
+    # Whatever is there was left by a process that died before the request was saved.
+    shutil.rmtree(directory / "workspace", ignore_errors=True)
+    workspace = Workspace(directory / "workspace")
+    for path in request.options.inputs:
+        workspace.add_data_file(Path(path))
+    write_file(directory / REQUEST_FILE, request.model_dump_json(indent=2))
+    return workspace
 
 
 def write_file(path: Path, content: str) -> None:

@@ -7,7 +7,7 @@ red, and is recorded as well: the model has seen that answer, a replay must give
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import task
@@ -148,7 +148,6 @@ class ToolDesk:
     agent_name: str | None = None
     on_unknown: OnUnknown | None = None
     calls: int = 0
-    last: ToolResult | None = field(default=None)
 
     async def run_tool(
         self, name: str, arguments: dict[str, Any], *, turn: int, index: int
