@@ -62,6 +62,7 @@ down:
 
 bench: .venv/.ok-dev
 	@$(BIN)/python -m tests.bench.run $(ARGS)
+	@$(BIN)/python -m tests.bench.router
 
 # In an environment of its own: uv is needed by nothing else.
 .venv/.uv/bin/uv: | .venv/.ok-dev

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from core.base import Value
@@ -14,7 +15,9 @@ from core.usage import UsageEvent
 class FailedTry(Value):
     """One deployment's failure inside one model call, before the next one was tried.
 
-    ``error_type`` is a class name of ``core.errors``. ``try_index`` counts from 0 within the call.
+    ``error_type`` is a class name of ``core.errors``, or ``HedgedAway`` for a try that was given up
+    since another deployment answered first: what it cost is unknown, and it may have cost.
+    ``try_index`` counts from 0 within the call.
     """
 
     provider: str
@@ -48,6 +51,48 @@ class Router(Protocol):
     def uses_only_local_model(self) -> bool:
         """Whether nothing but the small built-in model answers."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Room taken under the rate limits of a deployment, or how long until there may be some.
+
+    ``taken_at`` is the limiter's own clock, which only it reads.
+    """
+
+    deployment: str
+    tokens: int
+    taken_at: float = 0.0
+    wait_seconds: float = 0.0
+
+    @property
+    def granted(self) -> bool:
+        return self.wait_seconds <= 0
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """What is left of a minute's limits; ``None`` is no limit."""
+
+    requests: int | None = None
+    tokens: int | None = None
+
+
+class Limiter(Protocol):
+    """Requests and tokens per minute of deployments, asked before each call.
+
+    One behind a network or a file must answer soon: while it is asked the call waits.
+    """
+
+    async def reserve(self, deployment: str, tokens: int) -> Reservation:
+        """Takes room for one request of so many tokens at once, or nothing at all."""
+        ...
+
+    async def settle(self, reservation: Reservation, tokens: int) -> None:
+        """Replaces the estimate of a granted reservation by what was used."""
+        ...
+
+    async def headroom(self, deployment: str) -> Headroom: ...
 
 
 class ModelClient(Protocol):

@@ -8,15 +8,21 @@ from types import MappingProxyType
 
 from core.errors import ConfigError
 from core.settings import ProviderKind
+from providers.profiles import load_profiles
 
 DEFAULT_MODELS: Mapping[ProviderKind, str] = MappingProxyType(
     {
-        "openai": "gpt-6-sol",
         "anthropic": "claude-sonnet-5-5",
+        # A profile that routes from any commercial region; its model cannot be called directly.
+        "bedrock": "global.anthropic.claude-sonnet-5-5",
         "local": "smollm2-135m-instruct",
+        **{kind: p.model for kind, p in load_profiles().items() if p.model},
     }
 )
-"""What a provider answers with where neither the configuration nor the route names a model."""
+"""What a provider answers with where neither the configuration nor the route names a model.
+
+A kind that is not here has no model that it could be assumed to serve.
+"""
 
 
 @dataclass(frozen=True, slots=True)

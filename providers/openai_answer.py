@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from core.base import JsonObject
 from core.completion import StopReason, TokenUsage
 from core.message import Part, TextPart, ThinkingPart
 from providers.base import AnswerDraft
+from providers.openai_signature import TurnSignature, join_details
 from providers.tool_calls import read_tool_call
 
 
@@ -40,6 +42,7 @@ class ToolCall(_Wire):
     index: int | None = None
     id: str | None = None
     function: FunctionCall = FunctionCall()
+    extra_content: dict[str, Any] | None = None
 
 
 class AnswerMessage(_Wire):
@@ -49,6 +52,7 @@ class AnswerMessage(_Wire):
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: Annotated[tuple[JsonObject, ...], BeforeValidator(_or_empty)] = ()
     tool_calls: Annotated[tuple[ToolCall, ...], BeforeValidator(_or_empty)] = ()
 
     @property
@@ -103,6 +107,7 @@ class _CallFragments:
     id: str | None = None
     name: str = ""
     arguments: list[Any] = field(default_factory=list[Any])
+    extra: dict[str, Any] | None = None
 
     def joined(self) -> object:
         """The arguments: text put together, or the object that some servers send at once."""
@@ -119,6 +124,7 @@ class ChatAccumulator:
     text: list[str] = field(default_factory=list[str])
     refusal: list[str] = field(default_factory=list[str])
     thinking: list[str] = field(default_factory=list[str])
+    details: list[JsonObject] = field(default_factory=list[JsonObject])
     finish_reason: str | None = None
     model: str | None = None
     raw_usage: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -151,6 +157,7 @@ class ChatAccumulator:
         self.text.append(message.content or "")
         self.refusal.append(message.refusal or "")
         self.thinking.append(message.thinking)
+        self.details += message.reasoning_details
         for call in message.tool_calls:
             self._add_call(call)
 
@@ -158,6 +165,7 @@ class ChatAccumulator:
         fragments = self._calls.setdefault(self._slot(call), _CallFragments())
         fragments.id = call.id or fragments.id
         fragments.name = fragments.name or call.function.name or ""
+        fragments.extra = call.extra_content or fragments.extra
         if call.function.arguments not in (None, ""):
             fragments.arguments.append(call.function.arguments)
 
@@ -170,13 +178,17 @@ class ChatAccumulator:
 
     def _parts(self) -> tuple[Part, ...]:
         parts: list[Part] = []
-        if thinking := "".join(self.thinking):
-            parts.append(ThinkingPart(text=thinking, provider=self.provider))
+        found = [self._calls[i] for i in sorted(self._calls)]
+        calls = [read_tool_call(c.id, c.name, c.joined()) for c in found]
+        extras = {call.id: c.extra for call, c in zip(calls, found, strict=True) if c.extra}
+        details = join_details(self.details)
+        signature = TurnSignature(extra_content=extras, reasoning_details=details).write()
+        thinking = "".join(self.thinking)
+        if thinking or signature:
+            parts.append(ThinkingPart(text=thinking, signature=signature, provider=self.provider))
         if text := "".join(self.text) or "".join(self.refusal):
             parts.append(TextPart(text=text))
-        calls = (self._calls[i] for i in sorted(self._calls))
-        parts += [read_tool_call(c.id, c.name, c.joined()) for c in calls]
-        return tuple(parts)
+        return (*parts, *calls)
 
     def _stop_reason(self) -> StopReason:
         if self.finish_reason == "content_filter" or any(self.refusal):

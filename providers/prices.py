@@ -81,7 +81,7 @@ def _find(settings: ProviderSettings, model: str) -> tuple[types.Provider, types
     are looked up, since what someone else charges for an open model says nothing.
     """
     lists = get_snapshot()
-    own = settings.kind == "anthropic" or is_openai_model(model)
+    own = settings.kind in ("anthropic", "bedrock") or is_openai_model(model)
     places: list[tuple[str | None, str | None]] = [(None, settings.base_url)]
     places = places if settings.base_url else []
     places += [(settings.kind, None)] if own or not settings.base_url else []

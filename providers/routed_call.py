@@ -16,7 +16,8 @@ from core.errors import (
 )
 from core.ports import FailedTry
 from providers.deployment import Deployment
-from providers.tokens import estimate_request_tokens, request_chars
+from providers.hedge import HEDGED_AWAY
+from providers.tokens import estimate_request_tokens, is_openai_model, request_chars
 
 SURELY_TOO_LARGE = 1.15
 """Of a model's window, by an estimate that may be 15% off."""
@@ -26,22 +27,35 @@ SUSPECTED_TOO_LARGE = 0.7
 
 @dataclass(slots=True)
 class RoutedCall:
-    """``deadline`` is on the monotonic clock. ``only_one`` tells that there is nowhere to go."""
+    """``todo`` are the deployments that may still answer, in the order to ask them.
+
+    ``deadline`` is on the monotonic clock. ``asked`` counts the tries at each deployment.
+    ``answered`` tells that an answer is there, while another try may still be running.
+    """
 
     request: CompletionRequest
-    only_one: bool
     deadline: float
     on_failed_try: Callable[[FailedTry], None] | None
+    priority: int = 0
+    todo: list[Deployment] = field(default_factory=list[Deployment])
     tries: int = 0
+    answered: bool = False
     retryable: bool = False
     wait_seconds: float | None = None
     errors: list[ManusError] = field(default_factory=list[ManusError])
     problems: dict[str, str] = field(default_factory=dict[str, str])
-    _tokens: dict[str, int] = field(default_factory=dict[str, int])
+    _tokens: dict[bool, int] = field(default_factory=dict[bool, int])
+    _chars: int | None = None
 
     @property
     def remaining_seconds(self) -> float:
         return self.deadline - time.monotonic()
+
+    @property
+    def chars(self) -> int:
+        if self._chars is None:
+            self._chars = request_chars(self.request)
+        return self._chars
 
     def next_request(self) -> CompletionRequest:
         """The request with no more time than the whole call has left."""
@@ -57,7 +71,7 @@ class RoutedCall:
             ContextOverflowError: the request is longer than the model's window.
         """
         if self._fills(deployment, window, SURELY_TOO_LARGE):
-            tokens = self._count(deployment.model)
+            tokens = self.count_tokens(deployment.model)
             text = f"about {tokens} tokens do not fit the window of {window}"
             raise ContextOverflowError(f"{deployment.name}: {text}")
 
@@ -71,24 +85,23 @@ class RoutedCall:
             return ContextOverflowError(error.message, **error.details)
         return error
 
-    def note_failure(self, deployment: Deployment, error: ManusError, started: float) -> None:
-        """Records a failed try and tells the caller of it."""
+    def note_unfit(self, deployment: Deployment, error: ManusError) -> None:
+        """Records why a deployment was not asked at all."""
         self.errors.append(error)
         self.problems[deployment.name] = f"{type(error).__name__}: {error.message}"
+
+    def note_failure(
+        self, deployment: Deployment, error: ManusError, started: float, index: int
+    ) -> None:
+        """Records the failed try of that index and tells the caller of it."""
+        self.note_unfit(deployment, error)
         self.retryable |= isinstance(error, RetryableError)
-        if self.on_failed_try is None:
-            return
-        self.on_failed_try(
-            FailedTry(
-                provider=deployment.provider,
-                deployment=deployment.name,
-                model=deployment.model,
-                error_type=type(error).__name__,
-                message=error.message,
-                duration_seconds=time.monotonic() - started,
-                try_index=self.tries - 1,
-            )
-        )
+        self._report(deployment, (type(error).__name__, error.message), started, index)
+
+    def note_hedged_away(self, deployment: Deployment, started: float, index: int) -> None:
+        """Tells the caller of a try that was given up because another one answered."""
+        message = "another deployment answered first; what this try cost is not known"
+        self._report(deployment, (HEDGED_AWAY, message), started, index)
 
     def failure(self) -> ManusError:
         """The error of a call that nobody answered.
@@ -107,13 +120,35 @@ class RoutedCall:
             problems=dict(self.problems),
         )
 
-    def _fills(self, deployment: Deployment, window: int | None, share: float) -> bool:
-        # A token is rarely less than one character: counting can be spared most of the time.
-        if window is None or request_chars(self.request) < window * share * 0.6:
-            return False
-        return self._count(deployment.model) > window * share
+    def count_tokens(self, model: str) -> int:
+        """The request's input tokens, estimated once for each encoding."""
+        kind = is_openai_model(model)
+        if kind not in self._tokens:
+            self._tokens[kind] = estimate_request_tokens(self.request, model=model)
+        return self._tokens[kind]
 
-    def _count(self, model: str) -> int:
-        if model not in self._tokens:
-            self._tokens[model] = estimate_request_tokens(self.request, model=model)
-        return self._tokens[model]
+    def _report(
+        self, deployment: Deployment, problem: tuple[str, str], started: float, index: int
+    ) -> None:
+        if self.on_failed_try is None:
+            return
+        self.on_failed_try(
+            FailedTry(
+                provider=deployment.provider,
+                deployment=deployment.name,
+                model=deployment.model,
+                error_type=problem[0],
+                message=problem[1],
+                duration_seconds=time.monotonic() - started,
+                try_index=index,
+            )
+        )
+
+    def _fills(self, deployment: Deployment, window: int | None, share: float) -> bool:
+        if window is None:
+            return False
+        # A token is rarely less than one character: counting can be spared most of the time.
+        return (
+            self.chars >= window * share * 0.6
+            and self.count_tokens(deployment.model) > window * share
+        )

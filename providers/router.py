@@ -1,29 +1,23 @@
 """Which deployment answers, and what happens when it does not.
 
-A route's deployments are tried in order. What may work elsewhere moves on to the next one; what
-the caller did wrong, or a refusal, is not sprayed over providers. One bound holds over all of it.
+A route's deployments are tried in the order of its strategy, then those of the routes it falls back
+to. What may work elsewhere moves on to the next one; what the caller did wrong, or a refusal, is
+not sprayed over providers. One bound holds over all of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_random_exponential,
-)
 
 from core.completion import Completion, CompletionRequest, ProviderStatus
 from core.errors import (
     AuthenticationError,
-    ConfigError,
     ContextOverflowError,
     ManusError,
     ModelNotFoundError,
@@ -31,12 +25,20 @@ from core.errors import (
     ProviderConnectionError,
     RetryableError,
 )
-from core.message import ThinkingPart, ToolCallPart
-from core.ports import FailedTry
+from core.ports import FailedTry, Headroom
+from core.usage import UsageEvent
+from providers.admission import Admission, Ticket, WaitLimits
+from providers.affinity import Makers
+from providers.asking import Asking
 from providers.base import BaseProvider
-from providers.cooldown import Cooldown, CooldownLimits, Cooldowns
-from providers.deployment import Deployment, parse_deployment
+from providers.cooldown import CooldownLimits
+from providers.health import DeploymentSnapshot, HealthBook, LearningRates
+from providers.hedge import Try, first_answer
+from providers.route import Route, Routing
 from providers.routed_call import RoutedCall
+from providers.selection import Selection
+from providers.share_budget import ShareBudget
+from providers.warm_start import feed, observations
 
 if TYPE_CHECKING:
     # Importing the price lists takes half a second.
@@ -49,7 +51,10 @@ _MOVES_ON = (
     ModelNotFoundError,
     ContextOverflowError,
 )
-_REMEMBERED_CALLS = 4096
+_EXTRA_SHARE = 0.1
+"""Of all calls: how many may be retried where they failed, and how many asked of a second one."""
+_RETRY_RESERVE = 10
+_RETRIES_PER_SECOND = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,53 +63,80 @@ class RouterLimits:
 
     total_seconds: float = 600.0
     max_tries: int = 6
-    max_wait_seconds: float = 30.0
     connection_tries: int = 3
     backoff_seconds: float = 0.5
+    waits: WaitLimits = field(default_factory=WaitLimits)
     cooldown: CooldownLimits = field(default_factory=CooldownLimits)
+    rates: LearningRates = field(default_factory=LearningRates)
 
 
 class DeploymentRouter:
     """Implements ``core.ports.Router``. Use one instance within one event loop.
 
-    ``models`` has each provider's default model. Within a conversation the provider that made its
-    thinking or its tool calls is asked first, since only it can read its thinking.
+    Within a conversation the provider that made its thinking or its tool calls is asked first,
+    since only it can read its thinking.
     """
 
     def __init__(
         self,
         providers: Mapping[str, BaseProvider],
-        routes: Mapping[str, Sequence[Deployment]],
+        routing: Routing,
         prices: PriceBook,
         *,
-        models: Mapping[str, str],
         limits: RouterLimits | None = None,
     ) -> None:
         self._providers = dict(providers)
-        self._routes = {name: tuple(route) for name, route in routes.items()}
-        self._prices = prices
-        self._models = dict(models)
+        self._routing = routing
         self._limits = limits or RouterLimits()
-        self._cooldowns = Cooldowns(self._limits.cooldown)
-        self._makers: OrderedDict[str, str] = OrderedDict()
+        self._healths = HealthBook(self._limits.cooldown, self._limits.rates)
+        self._admission = Admission(self._healths, routing.limiter, self._limits.waits)
+        self._selection = Selection(routing, self._healths, self._providers, prices)
+        self._asking = Asking(self._providers, prices, self._admission)
+        self._retries = ShareBudget(_EXTRA_SHARE, _RETRY_RESERVE, _RETRIES_PER_SECOND)
+        self._hedges = ShareBudget(_EXTRA_SHARE, reserve=1.0)
+        self._makers = Makers()
 
     @property
     def uses_only_local_model(self) -> bool:
         """Whether every route ends at the model that runs in this process."""
-        used = {d.provider for route in self._routes.values() for d in route}
+        used = {d.provider for route in self._routing.routes.values() for d in route.deployments}
         return bool(used) and all(self._providers[name].runs_here for name in used)
 
     def check_route(self, route: str) -> None:
         """Raises ConfigError, naming it, for a route that does not exist."""
-        self._find_route(route)
+        self._routing.find(route)
 
     def describe(self) -> dict[str, tuple[str, ...]]:
-        """The deployments of every route, as ``provider:model``, in order."""
-        return {name: tuple(d.name for d in route) for name, route in self._routes.items()}
+        """The deployments of every route, as ``provider:model``, as configured."""
+        routes = self._routing.routes.items()
+        return {name: tuple(d.name for d in route.deployments) for name, route in routes}
 
     async def get_statuses(self) -> tuple[ProviderStatus, ...]:
         """What is known of every provider, without spending anything."""
         return tuple(await asyncio.gather(*(p.get_status() for p in self._providers.values())))
+
+    async def snapshot(self) -> tuple[DeploymentSnapshot, ...]:
+        """How every deployment of the routes, and any other that was asked, is doing now."""
+        for route in self._routing.routes.values():
+            for deployment in route.deployments:
+                self._healths.of(deployment.name)
+        limiter = self._routing.limiter
+        return tuple(
+            [
+                health.snapshot(
+                    name,
+                    time.monotonic(),
+                    headroom=await limiter.headroom(name) if limiter else Headroom(),
+                    waiting=self._admission.line.waiting_for(name),
+                )
+                for name, health in self._healths
+            ]
+        )
+
+    def warm_start(self, events: Iterable[UsageEvent]) -> None:
+        """Learns from the usage rows of earlier processes; call it once, before any call."""
+        wall = datetime.now(UTC)
+        feed(self._healths, observations(events, wall), wall, time.monotonic())
 
     async def close(self) -> None:
         """Closes every provider. Idempotent."""
@@ -115,8 +147,11 @@ class DeploymentRouter:
         request: CompletionRequest,
         *,
         on_failed_try: Callable[[FailedTry], None] | None = None,
+        priority: int | None = None,
     ) -> Completion:
         """The first answer that a deployment of the request's route gives, with its cost.
+
+        Where all are at their rate limits, ``priority`` is the place in the line, else the route's.
 
         Raises:
             ConfigError: there is no such route.
@@ -124,103 +159,91 @@ class DeploymentRouter:
             AllDeploymentsFailedError: none answered; ``retryable`` tells whether waiting may help,
                 and ``details["retry_after_seconds"]`` how long.
         """
-        route = self._find_route(request.route)
+        route = self._routing.find(request.route)
         total = max(self._limits.total_seconds, request.timeout_seconds)
-        call = RoutedCall(request, len(route) == 1, time.monotonic() + total, on_failed_try)
-        todo = self._in_order(route, request)
-        while deployment := await self._next(todo, call):
-            try:
-                completion = await self._try(deployment, call)
-            except _MOVES_ON as error:
-                if not (self._cooldowns.note(deployment.name, error) and _may_pass(error)):
-                    todo.remove(deployment)
-                continue
-            return self._settled(completion)
+        call = RoutedCall(request, time.monotonic() + total, on_failed_try)
+        call.priority = route.queue_priority if priority is None else priority
+        maker = self._makers.of(request)
+        call.todo = self._selection.select(route, call, maker)
+        self._retries.earn()
+        self._hedges.earn()
+        answer = await self._first_answer(call, None if maker else route)
+        self._makers.remember(answer)
+        return answer
+
+    async def _first_answer(self, call: RoutedCall, hedging: Route | None) -> Completion:
+        only_one = len(call.todo) == 1
+        while call.tries < self._limits.max_tries and call.remaining_seconds > 0:
+            ticket = await self._admission.admit(call)
+            if ticket is None:
+                break
+            answer = await self._answer(ticket, call, hedging)
+            if answer is not None:
+                return answer
+            if only_one and isinstance(call.errors[-1], ProviderConnectionError):
+                await self._back_off(call)
         raise call.failure()
 
-    def _find_route(self, name: str) -> tuple[Deployment, ...]:
-        if name in self._routes:
-            return self._routes[name]
-        if ":" in name:
-            return (parse_deployment(name, self._models, place=f"route '{name}'"),)
-        raise ConfigError(f"no route '{name}' (known: {', '.join(sorted(self._routes))})")
+    async def _answer(
+        self, ticket: Ticket, call: RoutedCall, route: Route | None
+    ) -> Completion | None:
+        """What a deployment says, or a second one; without ``route`` nobody else is asked."""
+        after = route and self._hedge_after(route, ticket)
+        if after is None:
+            return await self._try(ticket, call)
 
-    def _in_order(
-        self, route: tuple[Deployment, ...], request: CompletionRequest
-    ) -> list[Deployment]:
-        maker = self._maker(request) if len(route) > 1 else None
-        return sorted(route, key=lambda d: d.provider != maker) if maker else list(route)
+        tickets = [ticket]
 
-    def _maker(self, request: CompletionRequest) -> str | None:
-        """The provider that made the newest thinking or tool call of the conversation."""
-        for message in reversed(request.messages):
-            for part in message.parts:
-                if isinstance(part, ThinkingPart):
-                    return part.provider
-                if isinstance(part, ToolCallPart) and part.id in self._makers:
-                    return self._makers[part.id]
-        return None
-
-    async def _next(self, todo: list[Deployment], call: RoutedCall) -> Deployment | None:
-        """The first deployment that is not cooling down, after a short wait where all are."""
-        while todo and call.tries < self._limits.max_tries and call.remaining_seconds > 0:
-            cooling = {d: c for d in todo if (c := self._cooldowns.of(d.name))}
-            ready = next((d for d in todo if d not in cooling), None)
-            if ready is not None:
-                return ready
-            if not await self._wait(cooling, call):
+        async def second() -> Try[Completion] | None:
+            other = await self._second_ticket(ticket, call)
+            if other is None:
                 return None
-        return None
+            tickets.append(other)
+            return self._try(other, call)
 
-    async def _wait(self, cooling: Mapping[Deployment, Cooldown], call: RoutedCall) -> bool:
-        for deployment, cooldown in cooling.items():
-            text = f"cooling down for {cooldown.remaining_seconds:.0f} s after {cooldown.reason}"
-            call.problems.setdefault(deployment.name, text)
-        call.retryable |= any(c.worth_waiting for c in cooling.values())
-        waits = [c.remaining_seconds for c in cooling.values() if c.worth_waiting]
-        call.wait_seconds = min(waits, default=None)
-        longest = min(self._limits.max_wait_seconds, call.remaining_seconds)
-        if call.wait_seconds is None or call.wait_seconds > longest:
-            return False
-        await asyncio.sleep(call.wait_seconds)
-        return True
-
-    async def _try(self, deployment: Deployment, call: RoutedCall) -> Completion:
-        if not call.only_one:
-            return await self._try_once(deployment, call)
-        # With nowhere to go, a broken connection is worth another try at once.
-        left = self._limits.max_tries - call.tries
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(max(1, min(self._limits.connection_tries, left))),
-            wait=wait_random_exponential(self._limits.backoff_seconds, max=5),
-            retry=retry_if_exception_type(ProviderConnectionError),
-            reraise=True,
-        )
-        return await retrying(self._try_once, deployment, call)
-
-    async def _try_once(self, deployment: Deployment, call: RoutedCall) -> Completion:
-        started = time.monotonic()
-        call.tries += 1
-        window = self._prices.context_window(deployment.provider, deployment.model)
         try:
-            call.check_fit(deployment, window)
-            provider = self._providers[deployment.provider]
-            return await provider.generate_completion(call.next_request(), model=deployment.model)
-        except ManusError as error:
-            classified = call.classify(error, deployment, window)
-            call.note_failure(deployment, classified, started)
-            if classified is error:
-                raise
-            raise classified from error
+            return await first_answer(self._try(ticket, call), after, second)
+        finally:
+            # A task that is cancelled before it began has left nothing.
+            for one in tickets:
+                self._admission.release(one)
 
-    def _settled(self, completion: Completion) -> Completion:
-        for tool_call in completion.tool_calls:
-            self._makers[tool_call.id] = completion.provider
-        while len(self._makers) > _REMEMBERED_CALLS:
-            self._makers.popitem(last=False)
-        return completion.model_copy(update={"cost_usd": self._prices.cost_usd(completion)})
+    async def _second_ticket(self, first: Ticket, call: RoutedCall) -> Ticket | None:
+        others = [d for d in call.todo if d != first.deployment]
+        if not others or call.tries >= self._limits.max_tries:
+            return None
+        if not self._hedges.spend(time.monotonic()):
+            return None
+        return await self._admission.admit_now(call, others)
 
+    def _hedge_after(self, route: Route, ticket: Ticket) -> float | None:
+        if route.hedge_after_seconds == "p95":
+            return ticket.health.latency.percentile(0.95)
+        return route.hedge_after_seconds
 
-def _may_pass(error: ManusError) -> bool:
-    """Whether the same deployment is worth another try within this call, after its cooldown."""
-    return isinstance(error, RetryableError)
+    async def _try(self, ticket: Ticket, call: RoutedCall) -> Completion | None:
+        """One try; ``None`` where it failed and another may do better, or another one answered."""
+        try:
+            return await self._asking.ask(ticket, call)
+        except _MOVES_ON as error:
+            if not self._may_pass(error, ticket, call):
+                call.todo.remove(ticket.deployment)
+            return None
+
+    def _may_pass(self, error: ManusError, ticket: Ticket, call: RoutedCall) -> bool:
+        """Whether the same deployment is worth another try within this call.
+
+        It is when it said how long to wait, and after a broken connection where there is nowhere
+        else to go.
+        """
+        asked = self._limits.cooldown.asked_seconds(error)
+        again = isinstance(error, RetryableError) and asked is not None
+        if isinstance(error, ProviderConnectionError) and call.todo == [ticket.deployment]:
+            again = again or call.tries < self._limits.connection_tries
+        return again and self._retries.spend(time.monotonic())
+
+    async def _back_off(self, call: RoutedCall) -> None:
+        if not call.todo:
+            return
+        longest = min(5.0, self._limits.backoff_seconds * 2**call.tries)
+        await asyncio.sleep(min(random.uniform(0, longest), call.remaining_seconds))

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import Settings
+from core.settings import Credentials, Settings
 from gateway.server import ServerAddress, ensure_server, point_prefect_at, stop_server
 
-_OURS = ("MANUS_", "OPENAI", "ANTHROPIC")
+_OURS = ("MANUS_", "OPENAI", "ANTHROPIC", *(n.upper() for n in Credentials.model_fields))
 _PREFECT = ("PREFECT_",)
 
 

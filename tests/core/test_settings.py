@@ -67,6 +67,20 @@ def test_the_file_is_read_into_typed_values(home: Path) -> None:
     assert settings.run.budget.max_cost_usd == Decimal("1.5")
 
 
+def test_a_provider_that_is_named_like_a_kind_is_of_that_kind(home: Path) -> None:
+    os.environ["MANUS_PROVIDERS__OPENAI__MODEL"] = "gpt-6-luna"
+    write(home, "manus.toml", '[providers.groq]\n[providers.ollama]\nkind = "openai"')
+    providers = load_settings(home).providers
+    assert (providers["openai"].kind, providers["openai"].model) == ("openai", "gpt-6-luna")
+    assert (providers["groq"].kind, providers["ollama"].kind) == ("groq", "openai")
+
+
+def test_another_name_must_say_its_kind(home: Path) -> None:
+    write(home, "manus.toml", "[providers.house]\nmodel = 'x'")
+    with pytest.raises(ConfigError, match=r"providers\.house\.kind"):
+        load_settings(home)
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -92,7 +93,9 @@ class Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def serve_connections(serve: Serve, port: int = 0) -> AsyncGenerator[int]:
+async def serve_connections(
+    serve: Serve, port: int = 0, *, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[int]:
     """Listens on 127.0.0.1 and gives the port; leaving closes what is still open."""
     connections: list[Connection] = []
 
@@ -100,7 +103,7 @@ async def serve_connections(serve: Serve, port: int = 0) -> AsyncGenerator[int]:
         connections.append(Connection(serve))
         return connections[-1]
 
-    server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", port)
+    server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", port, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -23,11 +23,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
-from tests.fakes import wire_anthropic, wire_openai
+from tests.fakes import wire_anthropic, wire_bedrock, wire_openai, wire_responses
 from tests.fakes.http_wire import Connection, HttpRequest, serve_connections
 from tests.fakes.script import Answer, Fault, Outcome, Protocol, RecordedRequest, Script
 
-_WIRES: dict[Protocol, ModuleType] = {"openai": wire_openai, "anthropic": wire_anthropic}
+_WIRES: dict[Protocol, ModuleType] = {
+    "openai": wire_openai,
+    "responses": wire_responses,
+    "anthropic": wire_anthropic,
+    "bedrock": wire_bedrock,
+}
 
 
 class FakeModelServer:
@@ -53,7 +58,16 @@ class FakeModelServer:
         return f"http://127.0.0.1:{self.port}/v1"
 
     @property
+    def azure_url(self) -> str:
+        """An endpoint of Azure; the path after it is the SDK's to write."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def anthropic_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def bedrock_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
@@ -117,17 +131,25 @@ class FakeModelServer:
 
 
 def _protocol(path: str) -> Protocol:
-    if path.startswith("/v1/chat/completions"):
+    place = path.split("?")[0]
+    if place.endswith("/chat/completions"):
         return "openai"
-    return "anthropic" if path.split("?")[0] == "/v1/messages" else "other"
+    if place.endswith("/v1/responses"):
+        return "responses"
+    if place.endswith(("/converse", "/converse-stream")):
+        return "bedrock"
+    return "anthropic" if place == "/v1/messages" else "other"
 
 
 def _reply_other(request: RecordedRequest, connection: Connection) -> Outcome:
     """Listing models and counting tokens, which a script need not know of."""
-    if request.path.endswith("/models"):
+    place = request.path.split("?")[0]
+    if place.endswith("/models"):
         body: dict[str, Any] = {"object": "list", "data": [], "has_more": False}
-    elif request.path.endswith("/count_tokens"):
+    elif place.endswith(("/count_tokens", "/input_tokens")):
         body = {"input_tokens": len(request.text) // 4}
+    elif place.endswith("/count-tokens"):
+        body = {"inputTokens": len(request.text) // 4}
     else:
         connection.write_whole(404, {"content-type": "application/json"}, b'{"error":{}}')
         return "fault"
@@ -138,7 +160,7 @@ def _reply_other(request: RecordedRequest, connection: Connection) -> Outcome:
 def _send_answer(request: RecordedRequest, answer: Answer, connection: Connection) -> None:
     wire = _WIRES[request.protocol]
     if request.streamed:
-        connection.open_stream(_headers(request))
+        connection.open_stream(_headers(request), kind=_stream_kind(request))
         connection.write_chunks(wire.render_events(request, answer))
         connection.end_stream()
         return
@@ -159,6 +181,8 @@ async def _send_fault(request: RecordedRequest, fault: Fault, connection: Connec
         body = wire.render_error(fault) if fault.body is None else fault.body
         raw = body if isinstance(body, str) else json.dumps(body)
         headers = {"content-type": "application/json", **_headers(request), **fault.headers}
+        if request.protocol == "bedrock":
+            headers |= wire_bedrock.error_headers(fault)
         connection.write_whole(fault.status, headers, raw.encode())
     else:
         await _send_broken_answer(request, fault, connection)
@@ -174,7 +198,7 @@ async def _send_broken_answer(
         await connection.reset()
         return
     events: list[bytes] = wire.render_events(request, answer)
-    connection.open_stream(_headers(request))
+    connection.open_stream(_headers(request), kind=_stream_kind(request))
     connection.write_chunks(events[: len(events) // 2])
     if fault.kind == "cut_midway":
         await connection.reset()
@@ -186,7 +210,11 @@ async def _send_broken_answer(
 
 def _headers(request: RecordedRequest) -> dict[str, str]:
     value = f"req_{request.index}"
-    return {"x-request-id": value, "request-id": value}
+    return {"x-request-id": value, "request-id": value, "x-amzn-requestid": value}
+
+
+def _stream_kind(request: RecordedRequest) -> str:
+    return wire_bedrock.EVENT_STREAM if request.protocol == "bedrock" else "text/event-stream"
 
 
 async def _run_until_stdin_closes(server: FakeModelServer) -> None:

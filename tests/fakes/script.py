@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import unquote
 
-Protocol = Literal["openai", "anthropic", "other"]
+Protocol = Literal["openai", "responses", "anthropic", "bedrock", "other"]
 Outcome = Literal["open", "answered", "client_gone", "fault"]
 
 
@@ -32,37 +33,51 @@ class RecordedRequest:
 
     @property
     def streamed(self) -> bool:
-        return bool(self.body.get("stream"))
+        return bool(self.body.get("stream")) or self.path.endswith("/converse-stream")
 
     @property
     def model(self) -> str:
+        if self.protocol == "bedrock":
+            return unquote(self.path.split("/")[2])
         return str(self.body.get("model", ""))
 
     @property
     def tool_names(self) -> tuple[str, ...]:
-        tools: list[dict[str, Any]] = self.body.get("tools") or []
-        return tuple(str(tool.get("function", tool)["name"]) for tool in tools)
+        tools: list[dict[str, Any]] = self._tool_config.get("tools") or []
+        wrapped = (tool.get("function") or tool.get("toolSpec") or tool for tool in tools)
+        return tuple(str(tool["name"]) for tool in wrapped)
+
+    @property
+    def tool_choice(self) -> Any:
+        """What is said of which tools may be called, in the protocol's own words."""
+        config = self._tool_config
+        return config.get("tool_choice") or config.get("toolChoice")
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        return self.body.get("messages") or []
+        return self.body.get("messages") or self.body.get("input") or []
 
     @property
     def system(self) -> str:
         """The system prompt, wherever the protocol puts it."""
-        if self.protocol == "anthropic":
+        if self.protocol in ("anthropic", "bedrock"):
             return _text(self.body.get("system", ""))
-        return "\n".join(_text(m["content"]) for m in self.messages if m["role"] == "system")
+        return "\n".join(_text(m["content"]) for m in self.messages if m.get("role") == "system")
 
     @property
     def last_text(self) -> str:
         """The text of the last message, tool results included."""
-        return _text(self.messages[-1].get("content")) if self.messages else ""
+        last = self.messages[-1] if self.messages else {}
+        return _text(last.get("content") or last.get("output"))
 
     @property
     def text(self) -> str:
         """The whole body as JSON, to tell requests apart by what they say."""
         return json.dumps(self.body, ensure_ascii=False)
+
+    @property
+    def _tool_config(self) -> dict[str, Any]:
+        return self.body.get("toolConfig") or self.body
 
 
 def _text(content: Any) -> str:
@@ -70,7 +85,9 @@ def _text(content: Any) -> str:
         return content
     blocks: list[Any] = content or []
     return "\n".join(
-        str(b["text"]) if "text" in b else _text(b.get("content")) for b in blocks if b
+        str(b["text"]) if "text" in b else _text(b.get("toolResult", b).get("content"))
+        for b in blocks
+        if b
     ).strip()
 
 

@@ -42,6 +42,9 @@ def render_events(request: RecordedRequest, answer: Answer) -> list[bytes]:
         for piece in _pieces(arguments):
             deltas.append({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
     events = [head | {"choices": [_choice(d, None)]} for d in deltas]
+    if "api-version=" in request.path:
+        # Azure tells first what its filter found in the prompt, before there is any choice.
+        events.insert(0, head | {"model": "", "choices": [], "prompt_filter_results": []})
     events.append(head | {"choices": [_choice({}, _finish(answer))]})
     if request.body.get("stream_options", {}).get("include_usage"):
         events.append(head | {"choices": [], "usage": _usage(answer.usage)})

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import os
+from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.script import Answer
 from tests.fakes.scripts import always
+
+
+@pytest.fixture(scope="module", autouse=True)
+def aws_keys() -> Iterator[None]:
+    """Keys for boto3's own chain, and nothing else of what this machine may have for AWS."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [n for n in os.environ if n.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_ACCESS_KEY_ID", "aws-key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "aws-secret")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        yield
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import pickle
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import get_args
 
 import pytest
 import pytest_asyncio
@@ -22,11 +23,9 @@ from core.message import (
     system,
     user,
 )
-from core.settings import ProviderKind, ProviderSettings
+from core.settings import ProviderKind
 from providers.base import BaseProvider
-from providers.deployment import DEFAULT_MODELS
-from providers.factory import create_provider
-from tests.fakes.credentials import credentials
+from tests.fakes.kinds import MODELS, provider_of
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.script import Answer, RecordedRequest, ScriptedCall
 
@@ -60,24 +59,26 @@ def obedient(request: RecordedRequest) -> Answer:
     """Does what is asked for, as a good model does."""
     if "slow" in request.last_text:
         return Answer(text="too late", latency_seconds=30)
-    choice = str(request.body.get("tool_choice", "none"))
-    if "auto" not in choice and "none" not in choice:
+    choice = str(request.tool_choice).lower()
+    # A service that knows no other choice than auto is told in words.
+    asked = bool(request.tool_names) and "Weather" in request.last_text
+    if asked or ("auto" not in choice and "none" not in choice):
         return Answer(tool_calls=(ScriptedCall("weather", {"city": "Paris"}),))
-    if "json_schema" in request.text:
+    if "json_schema" in request.text or "json_object" in request.text:
         return Answer(text='{"name": "Alice", "age": 31}')
     return Answer(text="Hello Alice, how are you today?", thinking="A greeting is wanted.")
 
 
 @pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["openai", "anthropic", "local"]
+    scope="module",
+    loop_scope="module",
+    params=get_args(ProviderKind),
 )
 async def subject(request: pytest.FixtureRequest) -> AsyncGenerator[Subject]:
     kind: ProviderKind = request.param
     async with FakeModelServer(obedient) as server:
-        keys = credentials(openai=server.openai_url, anthropic=server.anthropic_url)
-        settings = ProviderSettings(kind=kind, max_output_tokens=120)
-        provider = create_provider("mine", settings, keys)
-        yield Subject(provider, DEFAULT_MODELS[kind])
+        provider = provider_of(kind, server, name="mine", max_output_tokens=120)
+        yield Subject(provider, MODELS[kind])
         await provider.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -28,16 +28,23 @@ from core.errors import (
 )
 from core.message import user
 from core.ports import FailedTry
-from core.settings import Credentials, ProviderKind, ProviderSettings, RouteSettings, Settings
+from core.settings import ProviderKind, Settings
 from providers.base import BaseProvider
-from providers.deployment import DEFAULT_MODELS
-from providers.factory import build_router, create_provider
+from providers.factory import build_router
 from tests.fakes.credentials import credentials
+from tests.fakes.kinds import MODELS, provider_of, settings_of
 from tests.fakes.model_server import FakeModelServer
-from tests.fakes.script import Answer, Fault, RecordedRequest
+from tests.fakes.script import Answer, Fault, Protocol, RecordedRequest
 from tests.fakes.scripts import always
 
-KINDS: tuple[ProviderKind, ...] = ("openai", "anthropic")
+KEYED: tuple[ProviderKind, ...] = ("openai", "openai_responses", "anthropic", "azure", "google")
+KINDS: tuple[ProviderKind, ...] = (*KEYED, "bedrock")
+FIRST: Mapping[ProviderKind, Protocol] = {
+    "openai": "openai",
+    "openai_responses": "responses",
+    "anthropic": "anthropic",
+    "bedrock": "bedrock",
+}
 ASKED = CompletionRequest(messages=(user("hello"),), timeout_seconds=20)
 
 
@@ -87,10 +94,6 @@ STREAM_CASES = (
 )
 
 
-def keys(server: FakeModelServer) -> Credentials:
-    return credentials(openai=server.openai_url, anthropic=server.anthropic_url)
-
-
 async def drained(stream: AsyncGenerator[Chunk]) -> None:
     """Reads a stream that must not end in an answer."""
     async for chunk in stream:
@@ -98,8 +101,8 @@ async def drained(stream: AsyncGenerator[Chunk]) -> None:
 
 
 @asynccontextmanager
-async def provider_of(kind: ProviderKind, server: FakeModelServer) -> AsyncGenerator[BaseProvider]:
-    provider = create_provider(kind, ProviderSettings(kind=kind), keys(server))
+async def opened(kind: ProviderKind, server: FakeModelServer) -> AsyncGenerator[BaseProvider]:
+    provider = provider_of(kind, server)
     try:
         yield provider
     finally:
@@ -112,10 +115,10 @@ async def test_a_failure_has_its_class_and_survives_pickle(
     case: Case, kind: ProviderKind, server: FakeModelServer
 ) -> None:
     server.script = always(case.reply)
-    async with provider_of(kind, server) as provider:
+    async with opened(kind, server) as provider:
         request = ASKED.model_copy(update={"timeout_seconds": case.timeout_seconds})
         with pytest.raises(case.error) as caught:
-            await provider.generate_completion(request, model=DEFAULT_MODELS[kind])
+            await provider.generate_completion(request, model=MODELS[kind])
     assert type(caught.value) is case.error
     assert len(server.requests) == 1, "the SDK must not retry by itself"
     revived = pickle.loads(pickle.dumps(caught.value))
@@ -130,37 +133,37 @@ async def test_a_broken_stream_is_an_error(
     case: Case, kind: ProviderKind, server: FakeModelServer
 ) -> None:
     server.script = always(case.reply)
-    async with provider_of(kind, server) as provider:
+    async with opened(kind, server) as provider:
         request = ASKED.model_copy(update={"timeout_seconds": case.timeout_seconds})
         with pytest.raises(case.error) as caught:
-            await drained(provider.generate_stream(request, model=DEFAULT_MODELS[kind]))
+            await drained(provider.generate_stream(request, model=MODELS[kind]))
     assert type(caught.value) is case.error
 
 
-@pytest.mark.parametrize("first", KINDS)
+@pytest.mark.parametrize("first", FIRST)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_only_what_may_work_elsewhere_moves_on(
     case: Case, first: ProviderKind, server: FakeModelServer
 ) -> None:
     def script(request: RecordedRequest) -> Answer | Fault:
-        return case.reply if request.protocol == first else Answer(text="the second")
+        return case.reply if request.protocol == FIRST[first] else Answer(text="the second")
 
     server.script = script
-    second = "anthropic" if first == "openai" else "openai"
-    routes = {"default": RouteSettings(deployments=(first, second))}
-    router = build_router(Settings(credentials=keys(server), routes=routes))
+    second: ProviderKind = "openai" if first == "anthropic" else "anthropic"
+    providers = {kind: settings_of(kind, server) for kind in (first, second)}
+    router = build_router(Settings(credentials=credentials(), providers=providers))
     failed: list[FailedTry] = []
     request = ASKED.model_copy(update={"timeout_seconds": case.timeout_seconds})
     answering = router.generate_completion(request, on_failed_try=failed.append)
     if case.moves_on:
         answer = await answering
-        assert (answer.text, answer.model) == ("the second", DEFAULT_MODELS[second])
+        assert (answer.text, answer.model) == ("the second", MODELS[second])
     else:
         with pytest.raises(case.error):
             await answering
     await router.close()
     (lost,) = failed
-    assert (lost.provider, lost.model, lost.try_index) == (first, DEFAULT_MODELS[first], 0)
+    assert (lost.provider, lost.model, lost.try_index) == (first, MODELS[first], 0)
     assert lost.error_type == case.error.__name__
     assert lost.duration_seconds > 0
     assert len(server.requests) == 1 + case.moves_on
@@ -169,34 +172,47 @@ async def test_only_what_may_work_elsewhere_moves_on(
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_refusal_in_words_is_an_answer(kind: ProviderKind, server: FakeModelServer) -> None:
     server.script = always(Answer(text="I will not do that.", stop="refusal"))
-    async with provider_of(kind, server) as provider:
-        answer = await provider.generate_completion(ASKED, model=DEFAULT_MODELS[kind])
+    async with opened(kind, server) as provider:
+        answer = await provider.generate_completion(ASKED, model=MODELS[kind])
     assert (answer.text, answer.stop_reason.value) == ("I will not do that.", "refusal")
 
 
-async def test_an_overflow_is_known_by_its_code(server: FakeModelServer) -> None:
-    server.script = always(Fault(status=400, code="context_length_exceeded"))
-    async with provider_of("openai", server) as provider:
-        with pytest.raises(ContextOverflowError):
-            await provider.generate_completion(ASKED, model="gpt-6-sol")
+@pytest.mark.parametrize("kind", ["openai", "openai_responses", "azure"])
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("context_length_exceeded", ContextOverflowError),
+        ("content_filter", ContentRefusedError),
+        ("tool_use_failed", MalformedAnswerError),
+    ],
+)
+async def test_a_bad_request_is_told_apart_by_its_code(
+    code: str, error: type[ManusError], kind: ProviderKind, server: FakeModelServer
+) -> None:
+    server.script = always(Fault(status=400, code=code))
+    async with opened(kind, server) as provider:
+        with pytest.raises(error) as caught:
+            await provider.generate_completion(ASKED, model=MODELS[kind])
+    assert type(caught.value) is error
+    assert caught.value.details["code"] == code
 
 
 async def test_a_spent_quota_is_not_worth_waiting_for(server: FakeModelServer) -> None:
     server.script = always(Fault(status=429, code="insufficient_quota"))
-    async with provider_of("openai", server) as provider:
+    async with opened("openai", server) as provider:
         with pytest.raises(PermissionDeniedError):
             await provider.generate_completion(ASKED, model="gpt-6-sol")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KEYED)
 async def test_an_error_keeps_what_the_provider_said_but_not_the_key(
     kind: ProviderKind, server: FakeModelServer
 ) -> None:
     fault = Fault(status=429, headers={"retry-after": "3"}, message=f"slow down, {kind}-key")
     server.script = always(fault)
-    async with provider_of(kind, server) as provider:
+    async with opened(kind, server) as provider:
         with pytest.raises(RateLimitedError) as caught:
-            await provider.generate_completion(ASKED, model=DEFAULT_MODELS[kind])
+            await provider.generate_completion(ASKED, model=MODELS[kind])
     error = caught.value
     assert error.retry_after_seconds == 3
     assert error.details["request_id"] == "req_0"
@@ -208,18 +224,21 @@ async def test_an_error_keeps_what_the_provider_said_but_not_the_key(
 async def test_a_provider_that_is_not_there_is_unreachable(kind: ProviderKind) -> None:
     async with FakeModelServer(always(Answer(text="x"))) as gone:
         pass
-    async with provider_of(kind, gone) as provider:
+    async with opened(kind, gone) as provider:
         with pytest.raises(ProviderConnectionError):
-            await provider.generate_completion(ASKED, model=DEFAULT_MODELS[kind])
+            await provider.generate_completion(ASKED, model=MODELS[kind])
         assert (await provider.get_status()).reachable is False
 
 
-async def test_a_timeout_ends_the_request_at_the_server(server: FakeModelServer) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_timeout_ends_the_request_at_the_server(
+    kind: ProviderKind, server: FakeModelServer
+) -> None:
     server.script = always(Fault("hang"))
-    async with provider_of("openai", server) as provider:
+    async with opened(kind, server) as provider:
         request = ASKED.model_copy(update={"timeout_seconds": 0.2})
         with pytest.raises(ProviderTimeoutError):
-            await provider.generate_completion(request, model="gpt-6-sol")
+            await provider.generate_completion(request, model=MODELS[kind])
         for _ in range(100):
             if server.requests[0].outcome == "client_gone":
                 break

@@ -14,13 +14,35 @@ from core.errors import ConfigError
 from core.settings import Credentials, ProviderSettings, RouteSettings, Settings
 from providers.factory import build_router, create_provider
 from providers.router import DeploymentRouter
+from tests.fakes.credentials import credentials
 
 ROOT = Path(__file__).parents[2]
-NO_KEYS = Credentials(
-    openai_api_key=None, openai_base_url=None, anthropic_api_key=None, anthropic_base_url=None
-)
+NO_KEYS = credentials()
 OPENAI = NO_KEYS.model_copy(update={"openai_api_key": SecretStr("k")})
 ANTHROPIC = NO_KEYS.model_copy(update={"anthropic_api_key": SecretStr("k")})
+GEMINI = NO_KEYS.model_copy(update={"gemini_api_key": SecretStr("k")})
+MANY = credentials(
+    openai_api_key="k",
+    anthropic_api_key="k",
+    azure_openai_api_key="k",
+    azure_openai_endpoint="http://127.0.0.1:1",
+    azure_openai_deployment="ours",
+    gemini_api_key="k",
+    openrouter_api_key="k",
+    groq_api_key="k",
+    deepseek_api_key="k",
+    ollama_host="127.0.0.1:1",
+)
+EVERYTHING = (
+    "openai:gpt-6-sol",
+    "anthropic:claude-sonnet-5-5",
+    "azure:ours",
+    "google:gemini-3.8-flash",
+    "openrouter:openai/gpt-6-sol",
+    "groq:openai/gpt-oss-120b",
+    "deepseek:deepseek-v4-flash",
+    "ollama:qwen3:8b",
+)
 BOTH = OPENAI.model_copy(update={"anthropic_api_key": SecretStr("k")})
 LOCAL_ROUTE = ("local:smollm2-135m-instruct",)
 
@@ -37,10 +59,13 @@ async def built(settings: Settings) -> DeploymentRouter:
         (BOTH, ("openai:gpt-6-sol", "anthropic:claude-sonnet-5-5")),
         (OPENAI, ("openai:gpt-6-sol",)),
         (ANTHROPIC, ("anthropic:claude-sonnet-5-5",)),
+        (GEMINI, ("google:gemini-3.8-flash",)),
+        (NO_KEYS.model_copy(update={"ollama_host": "box"}), ("ollama:qwen3:8b",)),
+        (MANY, EVERYTHING),
         (NO_KEYS, LOCAL_ROUTE),
         (NO_KEYS.model_copy(update={"openai_api_key": SecretStr(" ")}), LOCAL_ROUTE),
     ],
-    ids=["both", "openai", "anthropic", "none", "blank"],
+    ids=["both", "openai", "anthropic", "google", "ollama", "everything", "none", "blank"],
 )
 async def test_without_configuration_the_keys_make_the_route(
     keys: Credentials, route: tuple[str, ...]
@@ -77,6 +102,10 @@ WRONG: Mapping[str, tuple[Settings, str]] = {
     "no key": (
         Settings(credentials=NO_KEYS, providers={"mine": ProviderSettings(kind="anthropic")}),
         "'mine'.*ANTHROPIC_API_KEY",
+    ),
+    "no model": (
+        Settings(credentials=NO_KEYS, providers={"mine": ProviderSettings(kind="vllm")}),
+        r"set \[providers.mine\] model",
     ),
     "openai url": (
         Settings(credentials=NO_KEYS.model_copy(update={"openai_base_url": "http://x"})),
