@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from analytics.figures import (
@@ -189,6 +189,15 @@ def calls_of(usage: Usage, run_key: str) -> tuple[UsageEvent, ...]:
         ORDER BY ts, step_id, attempt, turn, call_index, try_index, event_id
     """
     return tuple(_event(row) for row in usage.rows(query, {"run_key": run_key}))
+
+
+def recent_model_calls(usage: Usage, since: datetime) -> tuple[UsageEvent, ...]:
+    """Every try of a model call from ``since`` (aware) on, in the order of time."""
+    columns = ", ".join("ts AT TIME ZONE 'UTC'" if c == "ts" else c for c in COLUMNS)
+    query = (
+        f"SELECT {columns} FROM usage_fact WHERE kind = 'model_call' AND ts >= $since ORDER BY ts"
+    )
+    return tuple(_event(row) for row in usage.rows(query, {"since": since}))
 
 
 def _event(row: tuple[Any, ...]) -> UsageEvent:

@@ -52,8 +52,6 @@ class UsageEvent(Value):
     cache_write_input_tokens: int = 0
     reasoning_output_tokens: int = 0
     cost_usd: Decimal | None = None
-    cost_source: str | None = None
-    price_version: str | None = None
     duration_seconds: float = 0.0
     time_to_first_chunk_seconds: float | None = None
     replayed: bool = False

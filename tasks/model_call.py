@@ -17,6 +17,7 @@ from core.fingerprint import fingerprint
 from core.ports import FailedTry
 from core.result import Spend
 from core.usage import UsageEvent
+from tasks.accounting import with_answer
 from tasks.budget import spend_of
 from tasks.journal import CallBegun, CallFailed
 from tasks.progress import Progress
@@ -151,24 +152,5 @@ class DurableModel:
     def _event(
         self, turn: int, request: CompletionRequest, completion: Completion, key: str
     ) -> UsageEvent:
-        usage = completion.usage
-        return self._row(turn).model_copy(
-            update={
-                "event_id": fingerprint(key)[:32],
-                "route": request.route,
-                "provider_name": completion.provider,
-                "deployment": completion.deployment,
-                "request_model": completion.deployment.partition(":")[2],
-                "response_model": completion.model,
-                "response_id": completion.request_id,
-                "input_tokens": usage.input_tokens,
-                "output_tokens": usage.output_tokens,
-                "cache_read_input_tokens": usage.cache_read_tokens,
-                "cache_write_input_tokens": usage.cache_write_tokens,
-                "reasoning_output_tokens": usage.reasoning_tokens,
-                "cost_usd": completion.cost_usd,
-                "duration_seconds": completion.latency_seconds,
-                "time_to_first_chunk_seconds": completion.time_to_first_token_seconds,
-                "raw_usage": completion.raw_usage,
-            }
-        )
+        row = with_answer(self._row(turn), completion)
+        return row.model_copy(update={"event_id": fingerprint(key)[:32], "route": request.route})

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agents.load import load_agents
@@ -15,6 +17,7 @@ from analytics.spool import SpoolWriter
 from core.agent import AgentSpec
 from core.ports import Router, UsageSink
 from core.settings import Settings, load_settings
+from core.usage import UsageEvent
 from providers.factory import build_router
 from tasks.progress import RunEvent
 from tools.registry import ToolRegistry, default_registry
@@ -44,6 +47,10 @@ class Services:
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+LEARNING_STRATEGIES = frozenset({"latency", "adaptive"})
+"""A new process of theirs begins with what the last hour's usage rows tell. The others need no
+history, and must not be held back by yesterday's wrong key."""
+
 _CURRENT: ContextVar[Services | None] = ContextVar("services", default=None)
 
 
@@ -72,6 +79,8 @@ async def open_services(settings: Settings | None = None) -> AsyncGenerator[Serv
     home = settings.home
     agents = load_agents(home / "agents")
     router = build_router(settings)
+    if any(r.strategy in LEARNING_STRATEGIES for r in settings.routes.values()):
+        router.warm_start(await asyncio.to_thread(_last_hour, home))
     sandbox = await choose_sandbox(settings.sandbox)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     sink = SpoolWriter(home / "spool")
@@ -82,6 +91,15 @@ async def open_services(settings: Settings | None = None) -> AsyncGenerator[Serv
         sink.seal()
         await sandbox.close()
         await router.close()
+
+
+def _last_hour(home: Path) -> tuple[UsageEvent, ...]:
+    """What other processes saw of the deployments. Read only where a route learns from it."""
+    from analytics.queries import recent_model_calls
+    from analytics.reader import open_usage
+
+    with open_usage(home) as usage:
+        return recent_model_calls(usage, datetime.now(UTC) - timedelta(hours=1))
 
 
 @contextmanager

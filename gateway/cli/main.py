@@ -107,6 +107,32 @@ def usage(
         usage_command(run_key, days, html, as_json=as_json)
 
 
+providers = typer.Typer(help="Who can answer, how they are doing, and what they cost today.")
+app.add_typer(providers, name="providers", invoke_without_command=True)
+
+
+@providers.callback()
+def list_providers(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show the providers and deployments. Spends nothing."""
+    if context.invoked_subcommand is None:
+        with told_plainly(as_json):
+            from gateway.cli.providers import providers_command
+
+            providers_command(as_json=as_json)
+
+
+@providers.command("test")
+def ask_provider(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A provider, or provider:model.")],
+    as_json: AsJson = False,
+) -> None:
+    """Ask one provider one small question. It costs what such a call costs."""
+    with told_plainly(as_json):
+        from gateway.cli.providers import ask_command
+
+        raise SystemExit(ask_command(name, as_json=as_json))
+
+
 @app.command()
 def up(
     host: Annotated[str, typer.Option(help="Other than 127.0.0.1 needs an auth string.")] = (

@@ -16,6 +16,7 @@ from core.plan import Plan
 from core.result import RunReport
 from gateway.cli.doctor import Finding
 from gateway.cli.listing import ListedRun
+from gateway.cli.providers import Deployments
 from tests.conftest import PrefectServer
 from tests.fakes import diamond
 from tests.flows.conftest import Stage
@@ -117,3 +118,19 @@ def test_help_loads_neither_prefect_nor_any_sdk() -> None:
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_providers_are_listed_asked_and_accounted_for(manus: Command) -> None:
+    exit_code, out, _ = await manus("providers", "test", "openai", "--json")
+    assert exit_code == 0
+    assert json.loads(out)["deployment"].startswith("openai:")
+    exit_code, out, _ = await manus("providers", "--json")
+    found = Deployments.model_validate_json(out)
+    assert next(p.name for p in found.providers if p.key_present) == "openai"
+    (deployment,) = [d for d in found.deployments if d.deployment.startswith("openai:")]
+    assert deployment.breaker == "closed"
+    assert deployment.error_rate == 0.0
+    assert "openai" in found.spent_today_usd
+    exit_code, _, err = await manus("providers", "test", "nobody")
+    assert exit_code == 2
+    assert "no route has a provider 'nobody'" in err

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.plan import Plan, PlanStep
+from providers.router import DeploymentRouter
+from tasks.services import open_services
 from tests.fakes import diamond
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.script import Fault
@@ -60,3 +62,20 @@ async def test_the_step_succeeds_on_the_second_provider(stage: Stage, error: str
     }
     assert answered[0].try_index == 1
     assert {r.model for r in stage.model.requests} == {"claude-second"}
+
+
+async def test_a_route_that_learns_begins_with_what_earlier_runs_saw(stage: Stage) -> None:
+    stage.home.mkdir()
+    stage.model.script = diamond.script
+    urls = {"first": "http://127.0.0.1:9/v1", "second": stage.model.anthropic_url}
+    config = CONFIG.format(**urls) + 'strategy = "latency"\nseed = 1\n'
+    (stage.home / "manus.toml").write_text(config, encoding="utf-8")
+    step = PlanStep(id="s001", title="One", instructions="Do the work of s001.")
+    work = Plan(title="Learning", steps=(step,), summarize=False)
+    _, report = await stage.run(work)
+    assert report.status == "completed"
+    async with open_services() as services:
+        assert isinstance(services.router, DeploymentRouter)
+        seen = {d.deployment: d for d in await services.router.snapshot()}
+    assert seen["second:claude-second"].error_rate == 0.0
+    assert seen["second:claude-second"].first_token_seconds is not None
