@@ -138,6 +138,10 @@ print("wrote all")
 async def test_endless_output_is_stopped_and_both_ends_are_kept(
     sandbox: Sandbox, directory: StepDirectory
 ) -> None:
+    bounded = "print('first')\nfor _ in range(40_000): print('x' * 500)\nprint('last')"
+    plain = await run_plainly(directory, bounded)
+    assert len(plain) > 20_000_000
+    assert plain.endswith("last\n")
     code = "print('first')\nwhile True: print('x' * 500)"
     outcome = await sandbox.run(python(directory, code, limits=LIMITS))
     assert outcome.killed == "output"
@@ -159,6 +163,8 @@ async def test_long_output_is_cut_in_the_middle(sandbox: Sandbox, directory: Ste
 async def test_the_wall_clock_stops_what_sleeps_and_what_spins(
     sandbox: Sandbox, directory: StepDirectory, code: str
 ) -> None:
+    slept_past = "import time; time.sleep(1); print('slept past the limit')"
+    assert "past the limit" in await run_plainly(directory, slept_past)
     started = time.monotonic()
     limits = replace(LIMITS, timeout_seconds=0.5)
     full = f"print('before', flush=True)\n{code}"
