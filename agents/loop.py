@@ -10,7 +10,7 @@ from agents.stuck import RepetitionDetector
 from core.agent import AgentSpec
 from core.completion import Completion, CompletionRequest, StopReason, ToolDefinition
 from core.message import Message, ToolCallPart, ToolResultPart, system, user
-from core.ports import ModelClient, ToolRunner
+from core.ports import ModelClient, ToolAnswer, ToolRunner
 
 TERMINATE = "terminate"
 
@@ -46,18 +46,20 @@ async def run_agent(task: AgentTask, model: ModelClient, tools: ToolRunner) -> A
     Raises whatever ``model`` raises. A tool's failure is an answer to the model, not an error.
     """
     messages: list[Message] = [system(task.spec.prompt), user(task.prompt)]
+    state: list[Message] = []
     repetition = RepetitionDetector()
     for turn in range(1, task.max_turns + 1):
-        completion = await model.complete(_request(task, messages), turn=turn)
+        completion = await model.complete(_request(task, [*messages, *state]), turn=turn)
         messages.append(completion.to_message())
         if not completion.tool_calls:
             return _without_calls(completion, turn)
         calls = [c for c in completion.tool_calls if c.name != TERMINATE]
-        results = await _run_calls(calls, tools, turn)
+        answers = await _run_calls(calls, tools, turn)
         ends = [c for c in completion.tool_calls if c.name == TERMINATE]
         if end := next((c for c in ends if _refusal(c) is None), None):
             return _terminated(end, completion, turn)
-        results = _answers(completion, results)
+        results = _answers(completion, [a.part for a in answers])
+        state = [Message(role="user", parts=a.state) for a in answers if a.state]
         messages.append(Message(role="tool", parts=tuple(results)))
         repetition.observe(completion.tool_calls, results)
         if repetition.stuck:
@@ -77,9 +79,7 @@ def _request(task: AgentTask, messages: list[Message]) -> CompletionRequest:
     )
 
 
-async def _run_calls(
-    calls: list[ToolCallPart], tools: ToolRunner, turn: int
-) -> list[ToolResultPart]:
+async def _run_calls(calls: list[ToolCallPart], tools: ToolRunner, turn: int) -> list[ToolAnswer]:
     """All calls of a turn at once; the first to raise cancels the others."""
     if len(calls) == 1:
         return [await tools.run(calls[0], turn=turn, index=0)]

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from core.base import Value
 from core.completion import Completion, CompletionRequest
-from core.message import ToolCallPart, ToolResultPart
+from core.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from core.usage import UsageEvent
 
 
@@ -101,10 +101,27 @@ class ModelClient(Protocol):
     async def complete(self, request: CompletionRequest, *, turn: int) -> Completion: ...
 
 
+class ToolAnswer(Value):
+    """What a call gives the loop.
+
+    ``state`` is how things stand after the call (the page a browser is on): the model sees it on
+    the next turn only, for later it would be stale.
+    """
+
+    part: ToolResultPart
+    state: tuple[TextPart | ImagePart, ...] = ()
+
+
 class ToolRunner(Protocol):
     """Runs one call of a turn. A tool's failure comes back as ``is_error``, it is not raised."""
 
-    async def run(self, call: ToolCallPart, *, turn: int, index: int) -> ToolResultPart: ...
+    async def run(self, call: ToolCallPart, *, turn: int, index: int) -> ToolAnswer: ...
+
+
+class ToolModel(Protocol):
+    """A model for a tool's own use, on the run's account; each call of it is durable."""
+
+    async def ask(self, request: CompletionRequest) -> Completion: ...
 
 
 class UsageSink(Protocol):
@@ -113,7 +130,26 @@ class UsageSink(Protocol):
     def emit(self, event: UsageEvent) -> None: ...
 
 
-class Human(Protocol):
-    """Someone who can answer. Raises TimeoutError when nobody did."""
+class Question(Value):
+    """Something only a person can say.
 
-    async def ask(self, question: str, *, timeout_seconds: float) -> str: ...
+    ``choices`` are the only answers there are; empty, any text is one. ``default`` is taken when
+    nobody answers within ``timeout_seconds``; ``None`` makes that a TimeoutError.
+    """
+
+    text: str
+    choices: tuple[str, ...] = ()
+    default: str | None = None
+    timeout_seconds: float | None = None
+
+
+class Human(Protocol):
+    """Someone who can answer; questions of one run queue up behind each other."""
+
+    async def ask(self, question: Question) -> str:
+        """The answer, which is durable: asked again at the same place, it is not asked twice.
+
+        Raises:
+            TimeoutError: nobody answered, and the question has no default.
+        """
+        ...

@@ -58,9 +58,10 @@ async def plan_and_run(
     flow_run_id = str(present_flow_run.id)
     async with open_services() as services:
         run_key, request = prepare(services, goal, plan, options, flow_run_id)
-        with opened(services, request, run_key, flow_run_id) as run, results_in(run.store):
+        async with opened(services, request, run_key, flow_run_id) as run:
             try:
-                report = await _accounted(run, until_cancelled(_execute(run, request), run))
+                with results_in(run.store):
+                    report = await _accounted(run, until_cancelled(_execute(run, request), run))
             except CancelledFromOutside:
                 return Cancelled(message=f"cancelled; `manus resume {run_key}` goes on")
     return report if report.status == "completed" else _failed(report)
@@ -76,8 +77,9 @@ async def plan_only(
     async with open_services() as services:
         run_key, request = prepare(services, goal, None, options, flow_run_id)
         request = request.model_copy(update={"only_drafts": True})
-        with opened(services, request, run_key, flow_run_id) as run, results_in(run.store):
-            plan, _ = await obtain_plan(run, request)
+        async with opened(services, request, run_key, flow_run_id) as run:
+            with results_in(run.store):
+                plan, _ = await obtain_plan(run, request)
     return plan
 
 

@@ -22,7 +22,7 @@ from core.errors import (
     ProviderTimeoutError,
 )
 from core.message import ThinkingPart
-from core.settings import ProviderSettings
+from core.provider_settings import ProviderSettings
 from providers.anthropic_answer import MessageAccumulator, MessageAnswer, StreamEvent, draft
 from providers.anthropic_request import render_request
 from providers.base import BaseProvider

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import openai
 
-from core.settings import ProviderSettings
+from core.provider_settings import ProviderSettings
 from providers.openai_chat import PROTOCOL, OpenAIChatProvider
 from providers.openai_connection import OpenAIConnection
 

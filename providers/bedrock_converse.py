@@ -25,7 +25,7 @@ from core.errors import (
     ProviderTimeoutError,
 )
 from core.message import ThinkingPart, user
-from core.settings import ProviderSettings
+from core.provider_settings import ProviderSettings
 from providers.base import BaseProvider
 from providers.bedrock_answer import ConverseAccumulator, ConverseAnswer, StreamEvent, draft
 from providers.bedrock_calls import BlockingCalls

@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 
 from core.completion import CompletionRequest
 from core.message import ImagePart, Part, ToolResultPart
-from core.settings import CapabilitySettings
+from core.provider_settings import CapabilitySettings
 from providers.deployment import Deployment
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from core.errors import ConfigError
-from core.settings import ProviderKind
+from core.provider_settings import ProviderKind
 from providers.profiles import load_profiles
 
 DEFAULT_MODELS: Mapping[ProviderKind, str] = MappingProxyType(

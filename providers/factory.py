@@ -6,7 +6,8 @@ Importing this module is cheap; an SDK is imported when its provider is made.
 from __future__ import annotations
 
 from core.errors import ConfigError, EnvironmentUnusableError
-from core.settings import Credentials, ProviderSettings, Settings
+from core.provider_settings import Credentials, ProviderSettings
+from core.settings import Settings
 from providers.base import BaseProvider
 from providers.deployment import DEFAULT_MODELS
 from providers.kinds import kinds

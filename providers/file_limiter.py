@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from core.ports import Headroom, Reservation
-from core.settings import RateLimits
+from core.provider_settings import RateLimits
 from providers.limits import Window, limit_key
 
 _SLOT = struct.Struct("<qqq")

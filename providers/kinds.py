@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from core.errors import ConfigError, EnvironmentUnusableError
-from core.settings import Credentials, ProviderKind, ProviderSettings
+from core.provider_settings import Credentials, ProviderKind, ProviderSettings
 from providers.base import BaseProvider
 from providers.profiles import Profile, load_profiles, ollama_base_url
 

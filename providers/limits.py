@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from core.ports import Headroom, Reservation
-from core.settings import RateLimits
+from core.provider_settings import RateLimits
 
 WINDOW_SECONDS = 60
 NO_LIMIT = RateLimits()

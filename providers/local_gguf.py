@@ -23,7 +23,7 @@ from core.completion import (
 )
 from core.errors import ModelNotFoundError
 from core.message import ImagePart, Message, Part, TextPart, ToolCallPart, ToolResultPart
-from core.settings import ProviderSettings
+from core.provider_settings import ProviderSettings
 from providers.base import AnswerDraft, BaseProvider
 from providers.deployment import DEFAULT_MODELS
 from providers.local_engine import LocalEngine, RawAnswer, find_weights

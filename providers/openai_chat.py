@@ -8,7 +8,7 @@ from typing import Any
 from core.completion import Chunk, Completion, CompletionRequest, ProviderStatus
 from core.errors import MalformedAnswerError
 from core.message import ThinkingPart
-from core.settings import ProviderSettings
+from core.provider_settings import ProviderSettings
 from providers.base import BaseProvider
 from providers.openai_answer import ChatAccumulator, ChatAnswer
 from providers.openai_connection import OpenAIConnection, connect

@@ -21,7 +21,7 @@ from core.errors import (
     ProviderConnectionError,
     ProviderTimeoutError,
 )
-from core.settings import ProviderSettings
+from core.provider_settings import ProviderSettings
 from providers.error_map import Rejection, error_for
 
 _STATUS_TIMEOUT_SECONDS = 5.0

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from core.completion import Chunk, Completion, CompletionRequest, ProviderStatus
 from core.errors import MalformedAnswerError, ManusError
 from core.message import ThinkingPart
-from core.settings import ProviderSettings
+from core.provider_settings import ProviderSettings
 from providers.base import BaseProvider
 from providers.openai_connection import connect
 from providers.openai_responses_answer import (

@@ -10,7 +10,7 @@ from genai_prices import Usage, types
 from genai_prices.data_snapshot import get_snapshot
 
 from core.completion import Completion
-from core.settings import ProviderSettings
+from core.provider_settings import ProviderSettings
 from providers.tokens import is_openai_model
 
 _MILLION = Decimal(1_000_000)

@@ -12,7 +12,7 @@ from typing import Literal, cast
 from pydantic import TypeAdapter
 
 from core.base import JsonObject, Value, is_object
-from core.settings import ProviderKind
+from core.provider_settings import ProviderKind
 
 _FILE = Path(__file__).with_name("profiles.toml")
 _NAMED_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions"})

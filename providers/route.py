@@ -10,7 +10,8 @@ from typing import Literal
 
 from core.errors import ConfigError
 from core.ports import Limiter
-from core.settings import CapabilitySettings, RouteSettings, Settings, StrategyName
+from core.provider_settings import CapabilitySettings, RouteSettings, StrategyName
+from core.settings import Settings
 from providers.deployment import Deployment, parse_deployment
 from providers.file_limiter import FileLimiter
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from random import Random
 from types import MappingProxyType
 
-from core.settings import StrategyName
+from core.provider_settings import StrategyName
 from providers.deployment import Deployment
 
 LEARNED: frozenset[StrategyName] = frozenset({"latency", "adaptive"})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from core.plan import DATA_DIRECTORY
@@ -17,13 +18,14 @@ from tasks.request import REQUEST_FILE, RunRequest, run_directory
 from tasks.run import Run, entered
 from tasks.services import Services
 from tasks.store import RecordStorage, check_records, open_store
+from tools.resources import resources
 from tools.workspace import StepDirectory, Workspace
 
 
-@contextmanager
-def opened(
+@asynccontextmanager
+async def opened(
     services: Services, request: RunRequest, run_key: str, flow_run_id: str
-) -> Generator[Run]:
+) -> AsyncGenerator[Run]:
     """The run, with its lease held until the end.
 
     Raises:
@@ -52,8 +54,9 @@ def opened(
         )
         try:
             recall(run, storage)
-            with entered(run):
-                yield run
+            async with resources() as scope:
+                with entered(replace(run, resources=scope)) as present:
+                    yield present
         finally:
             run.journal.close()
     finally:

@@ -17,6 +17,7 @@ from tasks.journal import Journal
 from tasks.progress import RunEvent
 from tasks.services import Services
 from tasks.store import RecordStore
+from tools.resources import Resources
 from tools.workspace import Workspace
 
 
@@ -25,6 +26,8 @@ class Run:
     """Passed to tasks by context, not by parameter: Prefect would record and hash it.
 
     ``plans`` are its plan's versions, ``settled`` the steps that ended, as far as it has come.
+
+    ``resources`` are what its tools keep open.
 
     ``key`` is the id of the first flow run; it stays the same over resumes. ``flow_run_id`` is the
     present one's.
@@ -40,6 +43,7 @@ class Run:
     meter: BudgetMeter
     workspace: Workspace
     data: tuple[FileRef, ...] = ()
+    resources: Resources = field(default_factory=Resources)
     plans: list[Plan] = field(default_factory=list[Plan])
     settled: dict[str, StepReport] = field(default_factory=dict[str, StepReport])
     listeners: list[Callable[[RunEvent], None]] = field(

@@ -21,6 +21,7 @@ from core.usage import UsageEvent
 from providers.factory import build_router
 from tasks.progress import RunEvent
 from tools.registry import ToolRegistry, default_registry
+from tools.resources import Resources, resources
 from tools.sandbox.base import Sandbox
 from tools.sandbox.select import choose_sandbox
 
@@ -45,6 +46,7 @@ class Services:
     storage: RecordStorage | None = None
     listeners: tuple[Callable[[RunEvent], None], ...] = ()
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
+    resources: Resources = field(default_factory=Resources)
 
 
 LEARNING_STRATEGIES = frozenset({"latency", "adaptive"})
@@ -86,7 +88,9 @@ async def open_services(settings: Settings | None = None) -> AsyncGenerator[Serv
     sink = SpoolWriter(home / "spool")
     try:
         with _imports_exempt_from_collection():
-            yield Services(settings, router, default_registry(), agents, sandbox, sink)
+            async with resources() as scope:
+                tools = default_registry(settings)
+                yield Services(settings, router, tools, agents, sandbox, sink, resources=scope)
     finally:
         sink.seal()
         await sandbox.close()

@@ -31,6 +31,7 @@ from tasks.policies import KEY_PARAMETER
 from tasks.run import Position, Run, current_run
 from tasks.tool import AgentTools, ToolDesk
 from tools.base import ToolContext
+from tools.resources import Resources, Scopes, resources
 from tools.sandbox.base import SandboxLimits
 
 
@@ -62,14 +63,15 @@ async def run_step(work: StepWork, key: str, label: str) -> StepResult:
     """
     if isinstance(work.inputs, PlanError):
         raise work.inputs
-    attempt = _Attempt.begin(current_run(), work.step, work.inputs, work.attempt)
-    match work.step.kind:
-        case "agent":
-            return await attempt.by_agent()
-        case "tool":
-            return await attempt.by_tool()
-        case "completion":
-            return await attempt.by_completion()
+    async with resources() as scope:
+        attempt = _Attempt.begin(current_run(), work, work.inputs, scope)
+        match work.step.kind:
+            case "agent":
+                return await attempt.by_agent()
+            case "tool":
+                return await attempt.by_tool()
+            case "completion":
+                return await attempt.by_completion()
 
 
 @task(task_run_name="{label}", cache_policy=NO_CACHE, persist_result=False)
@@ -92,16 +94,13 @@ class _Attempt:
     began: float
 
     @classmethod
-    def begin(cls, run: Run, step: PlanStep, inputs: StepInputs, number: int) -> _Attempt:
+    def begin(cls, run: Run, work: StepWork, inputs: StepInputs, scope: Resources) -> _Attempt:
+        step, number = work.step, work.attempt
         agent = run.services.agents[step.agent] if step.kind == "agent" else None
         position = Position(step.id, number)
         name = agent.name if agent else None
-        context = ToolContext(
-            directory=run.workspace.step(step.id, step.depends_on),
-            sandbox=run.services.sandbox,
-            limits=SandboxLimits.from_settings(run.services.settings.sandbox),
-        )
         allowed = allowed_tools(step, agent)
+        context = _tool_context(run, step, scope)
         desk = ToolDesk(run, position, context, allowed, name, step.on_unknown)
         model = DurableModel(run, position, name, on_answer=_log_turn)
         return cls(run, step, inputs, number, agent, model, desk, time.monotonic())
@@ -176,6 +175,18 @@ class _Attempt:
             spend=self.model.spend + Spend(tool_calls=self.desk.calls),
         )
         return as_stored(result)
+
+
+def _tool_context(run: Run, step: PlanStep, scope: Resources) -> ToolContext:
+    private = run.directory / "private" / step.id
+    private.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return ToolContext(
+        directory=run.workspace.step(step.id, step.depends_on),
+        sandbox=run.services.sandbox,
+        limits=SandboxLimits.from_settings(run.services.settings.sandbox),
+        scopes=Scopes(step=scope, run=run.resources, process=run.services.resources),
+        private=private,
+    )
 
 
 def _log_turn(turn: int, completion: Completion) -> None:

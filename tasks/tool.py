@@ -25,6 +25,7 @@ from core.errors import (
 from core.fingerprint import fingerprint
 from core.message import ToolCallPart, ToolResultPart
 from core.plan import OnUnknown
+from core.ports import ToolAnswer
 from core.usage import UsageEvent
 from tasks.journal import CallBegun, CallFailed
 from tasks.policies import KEY_PARAMETER, state_of
@@ -169,17 +170,22 @@ class ToolDesk:
         self.run.emit(record.event.model_copy(update={"replayed": state.name == "Cached"}))
         return record.result
 
-    async def run_call(self, call: ToolCallPart, *, turn: int, index: int) -> ToolResultPart:
+    async def run_call(self, call: ToolCallPart, *, turn: int, index: int) -> ToolAnswer:
         """Answers a model's call; whatever is wrong with the call itself is an answer too."""
         if call.arguments_error:
-            return _answer(call, f"arguments: {call.arguments_error}", is_error=True)
+            return _refused(call, f"arguments: {call.arguments_error}")
         try:
             result = await self.run_tool(call.name, call.arguments, turn=turn, index=index)
         except (AnswerToModelError, UnknownOutcomeError) as error:
-            return _answer(call, str(error), is_error=True)
-        text = self._shown(result, turn, index)
-        part = _answer(call, text, is_error=result.is_error)
-        return part.model_copy(update={"images": result.images})
+            return _refused(call, str(error))
+        part = ToolResultPart(
+            call_id=call.id,
+            name=call.name,
+            text=self._shown(result, turn, index),
+            images=result.images,
+            is_error=result.is_error,
+        )
+        return ToolAnswer(part=part, state=result.state)
 
     def _call(self, name: str, arguments: dict[str, Any], turn: int, index: int) -> ToolCall:
         if name not in self.allowed:
@@ -227,12 +233,13 @@ class AgentTools:
 
     desk: ToolDesk
 
-    async def run(self, call: ToolCallPart, *, turn: int, index: int) -> ToolResultPart:
+    async def run(self, call: ToolCallPart, *, turn: int, index: int) -> ToolAnswer:
         return await self.desk.run_call(call, turn=turn, index=index)
 
 
-def _answer(call: ToolCallPart, text: str, *, is_error: bool) -> ToolResultPart:
-    return ToolResultPart(call_id=call.id, name=call.name, text=text, is_error=is_error)
+def _refused(call: ToolCallPart, problem: str) -> ToolAnswer:
+    part = ToolResultPart(call_id=call.id, name=call.name, text=problem, is_error=True)
+    return ToolAnswer(part=part)
 
 
 async def _record_of(state: State[Any]) -> ToolRunRecord:

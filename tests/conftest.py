@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import Credentials, Settings
+from core.provider_settings import Credentials
+from core.settings import Settings
 from gateway.server import ServerAddress, ensure_server, point_prefect_at, stop_server
 
 _OURS = ("MANUS_", "OPENAI", "ANTHROPIC", *(n.upper() for n in Credentials.model_fields))

@@ -18,31 +18,40 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from core.base import JsonObject, Value
 from core.completion import ToolDefinition
 from core.errors import EnvironmentUnusableError
-from core.message import ImagePart
+from core.message import ImagePart, TextPart
 from core.plan import OnUnknown
+from core.ports import Human, ToolModel
+from tools.resources import Scopes
 from tools.sandbox.base import Sandbox, SandboxLimits
 from tools.workspace import StepDirectory
 
 
 class ToolAnnotations(Value):
-    """What a call may do, for approvals and for deciding about calls of unknown outcome."""
+    """What a call may do, for approvals and for deciding about calls of unknown outcome.
+
+    ``risk`` is high where a call can change something outside the run's workspace.
+    ``untrusted_output`` marks tools whose results hold what strangers wrote.
+    """
 
     read_only: bool = False
     idempotent: bool = False
     network: bool = False
     risk: Literal["low", "high"] = "low"
+    untrusted_output: bool = False
 
 
 class ToolResult(Value):
     """One call's answer. ``error`` says in one line what failed; ``output`` may be there as well.
 
     ``data`` is structured JSON for later steps. ``sandbox`` is the level that confined the call.
-    ``terminated`` is set by the tool that ends an agent's work.
+    ``terminated`` is set by the tool that ends an agent's work. ``state`` is how things stand after
+    the call, for the model's next turn only.
     """
 
     output: str = ""
@@ -52,6 +61,7 @@ class ToolResult(Value):
     sandbox: str | None = None
     exit_code: int | None = None
     terminated: Literal["success", "failure"] | None = None
+    state: tuple[TextPart | ImagePart, ...] = ()
 
     @property
     def is_error(self) -> bool:
@@ -65,12 +75,20 @@ class ToolResult(Value):
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """What a call may use. ``environment`` is for sandboxed commands and holds no secrets."""
+    """What a call may use. ``environment`` is for sandboxed commands and holds no secrets.
+
+    ``scopes`` hold what stays open between calls. ``private`` is a directory of the step's own that
+    no sandbox sees, kept with the run.
+    """
 
     directory: StepDirectory
     sandbox: Sandbox | None = None
     limits: SandboxLimits = field(default_factory=SandboxLimits)
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    scopes: Scopes = field(default_factory=Scopes)
+    private: Path | None = None
+    model: ToolModel | None = None
+    human: Human | None = None
 
 
 class BaseTool(ABC):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from core.completion import ToolDefinition
 from core.errors import BadInputError, UnknownToolError
+from core.settings import Settings
 from tools.base import BaseTool
 from tools.bash import Bash
 from tools.files import (
@@ -50,8 +51,9 @@ class ToolRegistry:
         return tuple(self.get(name).definition for name in names)
 
 
-def default_registry() -> ToolRegistry:
-    """A new registry with every built-in tool."""
+def default_registry(settings: Settings | None = None) -> ToolRegistry:
+    """A new registry with every built-in tool, as configured."""
+    settings = settings or Settings()
     return ToolRegistry(
         PythonExecute(),
         Bash(),

@@ -12,6 +12,7 @@ from agents.loop import AgentOutcome, AgentTask, run_agent
 from core.agent import AgentSpec
 from core.completion import Completion, CompletionRequest, StopReason
 from core.message import Message, Part, TextPart, ToolCallPart, ToolResultPart
+from core.ports import ToolAnswer
 
 SPEC = AgentSpec(name="tester", description="for tests", prompt="Work.")
 
@@ -49,13 +50,13 @@ class Tools:
     ran: list[str] = field(default_factory=list[str])
     together: asyncio.Barrier | None = None
 
-    async def run(self, call: ToolCallPart, *, turn: int, index: int) -> ToolResultPart:
+    async def run(self, call: ToolCallPart, *, turn: int, index: int) -> ToolAnswer:
         if self.together:
             async with asyncio.timeout(5):
                 await self.together.wait()
         self.ran.append(call.name)
         text = self.answer(call, len(self.ran))
-        return ToolResultPart(call_id=call.id, name=call.name, text=text)
+        return ToolAnswer(part=ToolResultPart(call_id=call.id, name=call.name, text=text))
 
 
 async def run(script: Script, tools: Tools | None = None, max_turns: int = 10) -> AgentOutcome:
@@ -143,7 +144,7 @@ async def test_a_failing_tool_run_cancels_the_others_of_its_turn() -> None:
     cancelled: list[str] = []
 
     class Failing(Tools):
-        async def run(self, call: ToolCallPart, *, turn: int, index: int) -> ToolResultPart:
+        async def run(self, call: ToolCallPart, *, turn: int, index: int) -> ToolAnswer:
             if call.name == "bad":
                 raise ValueError("infrastructure")
             try:

@@ -29,7 +29,8 @@ from core.completion import (
     TokenUsage,
 )
 from core.message import TextPart, system, user
-from core.settings import ProviderSettings, RateLimits, RouteSettings, Settings, StrategyName
+from core.provider_settings import ProviderSettings, RateLimits, RouteSettings, StrategyName
+from core.settings import Settings
 from providers.base import AnswerDraft, BaseProvider
 from providers.deployment import Deployment
 from providers.factory import build_router, create_provider, resolve_settings

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from core.settings import Credentials
+from core.provider_settings import Credentials
 
 NOTHING: dict[str, Any] = dict.fromkeys(Credentials.model_fields)
 """Every variable as if it were not set, whatever this process's environment says."""

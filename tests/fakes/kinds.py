@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from core.settings import ProviderKind, ProviderSettings
+from core.provider_settings import ProviderKind, ProviderSettings
 from providers.base import BaseProvider
 from providers.deployment import DEFAULT_MODELS
 from providers.factory import create_provider

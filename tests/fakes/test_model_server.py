@@ -12,7 +12,7 @@ import openai
 
 from core.completion import CompletionRequest
 from core.message import user
-from core.settings import ProviderSettings
+from core.provider_settings import ProviderSettings
 from providers.factory import create_provider
 from tests.fakes.credentials import credentials
 from tests.fakes.model_server import FakeModelServer

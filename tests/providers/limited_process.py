@@ -13,7 +13,8 @@ from pathlib import Path
 from core.completion import CompletionRequest
 from core.errors import AllDeploymentsFailedError
 from core.message import user
-from core.settings import RateLimits, RouteSettings, Settings
+from core.provider_settings import RateLimits, RouteSettings
+from core.settings import Settings
 from providers.admission import WaitLimits
 from providers.factory import build_router
 from providers.router import RouterLimits

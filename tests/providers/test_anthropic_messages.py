@@ -18,7 +18,7 @@ from core.message import (
     system,
     user,
 )
-from core.settings import ProviderSettings
+from core.provider_settings import ProviderSettings
 from providers.base import BaseProvider
 from providers.factory import create_provider
 from tests.fakes.credentials import credentials

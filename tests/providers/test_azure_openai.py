@@ -7,7 +7,8 @@ import pytest
 from core.completion import CompletionRequest
 from core.errors import ConfigError, ContentRefusedError
 from core.message import user
-from core.settings import Credentials, ProviderSettings, Settings
+from core.provider_settings import Credentials, ProviderSettings
+from core.settings import Settings
 from providers.factory import build_router, create_provider
 from tests.fakes.credentials import credentials
 from tests.fakes.kinds import provider_of

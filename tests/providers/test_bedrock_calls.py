@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from core.completion import Chunk, CompletionRequest
 from core.errors import ProviderConnectionError, TruncatedStreamError
 from core.message import user
-from core.settings import ProviderSettings
+from core.provider_settings import ProviderSettings
 from providers.base import BaseProvider
 from providers.factory import create_provider
 from tests.fakes import wire_bedrock

@@ -10,7 +10,7 @@ import pytest
 from core.completion import Completion, CompletionRequest, StopReason
 from core.errors import ProviderRejectedError
 from core.message import ImagePart, ThinkingPart, user
-from core.settings import ProviderSettings
+from core.provider_settings import ProviderSettings
 from providers.factory import create_provider
 from tests.fakes.credentials import credentials
 from tests.fakes.replay_server import recorded_responses, replay

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from core.completion import Completion, StopReason, TokenUsage
-from core.settings import ProviderSettings, Settings
+from core.provider_settings import ProviderSettings
+from core.settings import Settings
 from providers.deployment import DEFAULT_MODELS
 from providers.factory import build_router
 from providers.prices import PriceBook

@@ -23,7 +23,7 @@ from core.message import (
     system,
     user,
 )
-from core.settings import ProviderKind
+from core.provider_settings import ProviderKind
 from providers.base import BaseProvider
 from tests.fakes.kinds import MODELS, provider_of
 from tests.fakes.model_server import FakeModelServer

@@ -28,7 +28,8 @@ from core.errors import (
 )
 from core.message import user
 from core.ports import FailedTry
-from core.settings import ProviderKind, Settings
+from core.provider_settings import ProviderKind
+from core.settings import Settings
 from providers.base import BaseProvider
 from providers.factory import build_router
 from tests.fakes.credentials import credentials

@@ -12,7 +12,8 @@ import pytest
 from core.completion import Chunk, CompletionRequest
 from core.errors import ProviderRejectedError
 from core.message import user
-from core.settings import Credentials, ProviderSettings, Settings
+from core.provider_settings import Credentials, ProviderSettings
+from core.settings import Settings
 from providers.base import BaseProvider
 from providers.factory import build_router
 from tests.fakes.credentials import credentials

@@ -11,7 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from core.errors import ConfigError
-from core.settings import Credentials, ProviderSettings, RouteSettings, Settings
+from core.provider_settings import Credentials, ProviderSettings, RouteSettings
+from core.settings import Settings
 from providers.factory import build_router, create_provider
 from providers.router import DeploymentRouter
 from tests.fakes.credentials import credentials
@@ -134,7 +135,8 @@ async def test_the_key_of_the_configuration_goes_before_the_environment() -> Non
 def test_without_key_and_local_packages_the_error_says_what_to_set() -> None:
     script = (
         "import sys; sys.modules['xllamacpp'] = None\n"
-        "from core.settings import Credentials, Settings\n"
+        "from core.provider_settings import Credentials\n"
+        "from core.settings import Settings\n"
         "from providers.factory import build_router\n"
         "build_router(Settings(credentials=Credentials()))"
     )

@@ -19,7 +19,8 @@ from core.errors import (
 )
 from core.message import Message, ThinkingPart, ToolResultPart, user
 from core.ports import FailedTry, Router
-from core.settings import ProviderSettings, RouteSettings, Settings
+from core.provider_settings import ProviderSettings, RouteSettings
+from core.settings import Settings
 from providers.cooldown import CooldownLimits
 from providers.factory import build_router
 from providers.router import DeploymentRouter, RouterLimits

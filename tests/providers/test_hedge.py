@@ -13,7 +13,8 @@ from core.completion import CompletionRequest
 from core.errors import AllDeploymentsFailedError, ProviderRejectedError
 from core.message import Message, ThinkingPart, user
 from core.ports import FailedTry
-from core.settings import RouteSettings, Settings
+from core.provider_settings import RouteSettings
+from core.settings import Settings
 from providers.factory import build_router
 from providers.router import DeploymentRouter
 from tests.fakes.credentials import credentials

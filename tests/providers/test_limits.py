@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.ports import Limiter, Reservation
-from core.settings import RateLimits
+from core.provider_settings import RateLimits
 from providers.file_limiter import FileLimiter
 from providers.limits import InProcessLimiter, Window
 from tests.fakes.threaded import serve_in_thread

@@ -18,7 +18,7 @@ from core.errors import (
     ProviderRejectedError,
 )
 from core.message import user
-from core.settings import ProviderSettings
+from core.provider_settings import ProviderSettings
 from providers.deployment import DEFAULT_MODELS
 from providers.local_gguf import LocalGgufProvider
 from providers.local_schema import MAX_ARRAY_ITEMS, MAX_STRING_CHARS, bounded, read_answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from core.completion import Completion, StopReason, TokenUsage
-from core.settings import ProviderSettings
+from core.provider_settings import ProviderSettings
 from providers.prices import PriceBook
 
 OPENAI = ProviderSettings(kind="openai")

@@ -19,7 +19,7 @@ from core.completion import (
     ToolDefinition,
 )
 from core.message import Message, TextPart, ThinkingPart, ToolCallPart, ToolResultPart, user
-from core.settings import Credentials, ProviderKind, ProviderSettings
+from core.provider_settings import Credentials, ProviderKind, ProviderSettings
 from providers.base import BaseProvider
 from providers.deployment import DEFAULT_MODELS
 from providers.kinds import kinds

@@ -19,7 +19,7 @@ from core.errors import (
     RateLimitedError,
 )
 from core.message import Message, ThinkingPart, ToolResultPart, user
-from core.settings import ProviderKind, ProviderSettings
+from core.provider_settings import ProviderKind, ProviderSettings
 from providers.base import BaseProvider
 from providers.factory import create_provider
 from tests.fakes.credentials import credentials

@@ -17,7 +17,8 @@ from core.completion import CompletionRequest, ToolDefinition
 from core.errors import AllDeploymentsFailedError, ConfigError, ProviderRejectedError
 from core.message import ImagePart, user
 from core.ports import FailedTry, Headroom, Limiter, Reservation
-from core.settings import CapabilitySettings, ProviderSettings, RateLimits, RouteSettings, Settings
+from core.provider_settings import CapabilitySettings, ProviderSettings, RateLimits, RouteSettings
+from core.settings import Settings
 from core.usage import UsageEvent
 from providers.admission import WaitLimits
 from providers.cooldown import CooldownLimits

@@ -14,7 +14,8 @@ import pytest
 
 from core.completion import CompletionRequest
 from core.message import user
-from core.settings import ProviderSettings, RouteSettings, Settings, StrategyName
+from core.provider_settings import ProviderSettings, RouteSettings, StrategyName
+from core.settings import Settings
 from providers.cooldown import CooldownLimits
 from providers.factory import build_router
 from providers.health import LearningRates

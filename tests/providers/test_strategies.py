@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.settings import StrategyName
+from core.provider_settings import StrategyName
 from providers.deployment import Deployment
 from providers.latency import LatencyModel
 from providers.strategies import STRATEGIES, Candidate, Choice

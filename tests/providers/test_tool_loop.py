@@ -13,7 +13,8 @@ import pytest
 
 from core.completion import Completion, CompletionRequest, ToolDefinition
 from core.message import Message, ThinkingPart, ToolResultPart, user
-from core.settings import ProviderKind, Settings
+from core.provider_settings import ProviderKind
+from core.settings import Settings
 from providers.factory import build_router
 from providers.router import DeploymentRouter
 from tests.fakes.credentials import credentials

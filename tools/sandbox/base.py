@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from core.settings import SandboxSettings
+from core.tool_settings import SandboxSettings
 from tools.workspace import StepDirectory
 
 Level = Literal["bubblewrap", "sandlock", "rlimits"]

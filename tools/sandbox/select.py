@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from core.errors import SandboxUnavailableError
-from core.settings import SandboxSettings
+from core.tool_settings import SandboxSettings
 from tools.sandbox.base import Sandbox
 from tools.sandbox.bubblewrap import BubblewrapSandbox
 from tools.sandbox.rlimits import RlimitsSandbox

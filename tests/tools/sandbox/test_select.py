@@ -1,7 +1,7 @@
 import pytest
 
 from core.errors import SandboxUnavailableError
-from core.settings import SandboxSettings
+from core.tool_settings import SandboxSettings
 from tools.sandbox.base import SandboxLimits
 from tools.sandbox.bubblewrap import BubblewrapSandbox
 from tools.sandbox.probe import probe_sandbox
