@@ -40,6 +40,20 @@ def parse_agent(file: Path) -> AgentSpec:
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: the front matter must be a mapping")
     try:
-        return AgentSpec.model_validate({**values, "name": file.stem, "prompt": body.strip()})
+        spec = AgentSpec.model_validate({**values, "name": file.stem, "prompt": body.strip()})
     except ValidationError as error:
         raise ConfigError(f"{file}: {first_problem(error)}") from error
+    _check_schema(spec, file)
+    return spec
+
+
+def _check_schema(spec: AgentSpec, file: Path) -> None:
+    if spec.output_schema is None:
+        return
+    from jsonschema import SchemaError
+    from jsonschema.validators import validator_for
+
+    try:
+        validator_for(spec.output_schema).check_schema(spec.output_schema)
+    except SchemaError as error:
+        raise ConfigError(f"{file}: output_schema: {error.message}") from error

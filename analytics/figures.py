@@ -62,8 +62,9 @@ Keys = dict[Dimension, str | None]
 class Spend(Value):
     """What was used and what it cost.
 
-    ``model_calls`` counts tries, the failed ones too; ``cache_hits`` are among them, but their
-    tokens and cost are not counted: what they would have cost is ``saved_usd``. ``input_tokens``
+    ``model_calls`` counts tries, the failed ones too. ``cache_hits`` counts those of them that the
+    response cache answered, and steps taken over from earlier runs. Their tokens and cost are not
+    counted: what they would have cost is ``saved_usd``. ``input_tokens``
     includes cache reads and writes. ``cost_usd`` sums the known prices, ``unpriced_calls`` counts
     the answered or interrupted calls whose price is unknown.
     """

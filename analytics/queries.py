@@ -51,7 +51,7 @@ _SPEND = """
     count(*) FILTER (kind = 'model_call'),
     count(*) FILTER (kind = 'model_call' AND outcome = 'error'),
     count(*) FILTER (kind = 'model_call' AND outcome = 'interrupted'),
-    count(*) FILTER (kind = 'model_call' AND cache_hit),
+    count(*) FILTER (cache_hit),
     count(*) FILTER (kind = 'tool_run'),
     coalesce(sum(input_tokens) FILTER (is_paid_call), 0)::BIGINT,
     coalesce(sum(output_tokens) FILTER (is_paid_call), 0)::BIGINT,
@@ -74,13 +74,13 @@ def totals(usage: Usage, window: Window = ALL_TIME) -> Spend:
 def spend_by(
     usage: Usage, dimensions: Sequence[Dimension], window: Window = ALL_TIME
 ) -> tuple[SpendGroup, ...]:
-    """Spend of model calls and tool runs, one group per combination, dearest first.
+    """Spend of model calls, tool runs and reused steps, a group per combination, dearest first.
 
     By ``day`` alone, in the order of days. Without dimensions, exactly one group.
     """
     order = "1" if list(dimensions) == [Dimension.DAY] else "spent DESC, tokens DESC"
     sort = "sum(spent_usd) AS spent, sum(input_tokens + output_tokens) AS tokens"
-    where = "kind IN ('model_call', 'tool_run')"
+    where = "(kind IN ('model_call', 'tool_run') OR (kind = 'step' AND cache_hit))"
     rows = _grouped(usage, dimensions, f"{_SPEND}, {sort}", where, window, order)
     names = Spend.model_fields
     return tuple(

@@ -31,6 +31,8 @@ CREATE TABLE IF NOT EXISTS usage_event (
     cache_write_input_tokens BIGINT NOT NULL,
     reasoning_output_tokens BIGINT NOT NULL,
     cost_usd DECIMAL(38, 18),
+    cost_source VARCHAR,
+    price_version VARCHAR,
     duration_seconds DOUBLE NOT NULL,
     time_to_first_chunk_seconds DOUBLE,
     replayed BOOLEAN NOT NULL,

@@ -2,8 +2,9 @@
 
 -- usage_event with what it means in money. An event_id is one row however often it was emitted, so
 -- a replayed row that is here is the only trace of a call that was paid for, and counts. Answers
--- from the response cache cost nothing: their price is saved_usd. Only model calls cost; a call
--- that failed has no price unless the provider charged for it.
+-- from the response cache, and steps taken over from an earlier run, cost nothing: their price is
+-- saved_usd. Only model calls cost; a call that failed has no price unless the provider charged
+-- for it.
 CREATE OR REPLACE VIEW usage_fact AS
 SELECT
     *,
@@ -11,7 +12,7 @@ SELECT
     (ts AT TIME ZONE 'UTC')::DATE AS day,
     kind = 'model_call' AND NOT cache_hit AS is_paid_call,
     CASE WHEN is_paid_call THEN cost_usd END AS spent_usd,
-    CASE WHEN kind = 'model_call' AND cache_hit THEN cost_usd END AS saved_usd,
+    CASE WHEN kind IN ('model_call', 'step') AND cache_hit THEN cost_usd END AS saved_usd,
     is_paid_call AND cost_usd IS NULL AND outcome <> 'error' AS is_unpriced
 FROM usage_event;
 
@@ -28,7 +29,7 @@ SELECT
     sum(saved_usd) AS saved_usd,
     count(*) FILTER (is_unpriced) AS unpriced_calls
 FROM usage_fact
-WHERE kind = 'model_call'
+WHERE kind = 'model_call' OR (kind = 'step' AND cache_hit)
 GROUP BY ALL;
 
 CREATE OR REPLACE VIEW tool_outcome AS

@@ -32,6 +32,10 @@ class CompletionRequest(Value):
 
     ``route`` names a route of the configuration. ``output_schema`` asks for one JSON object that
     fits the schema. ``timeout_seconds`` bounds one try at one deployment.
+
+    ``cache_ttl_seconds`` overrides the route's: how old an answer of the response cache may be, 0
+    for none and none kept. ``cache_refresh`` asks anew and replaces what is kept. Neither is part
+    of what is asked, so neither is in the request's JSON or fingerprint.
     """
 
     messages: tuple[Message, ...]
@@ -43,6 +47,8 @@ class CompletionRequest(Value):
     max_output_tokens: int | None = Field(default=None, gt=0)
     temperature: float | None = Field(default=None, ge=0, le=2)
     timeout_seconds: float = Field(default=120.0, gt=0)
+    cache_ttl_seconds: float | None = Field(default=None, ge=0, exclude=True)
+    cache_refresh: bool = Field(default=False, exclude=True)
 
 
 class StopReason(StrEnum):
@@ -73,11 +79,18 @@ class TokenUsage(Value):
         return TokenUsage(**{n: getattr(self, n) + getattr(other, n) for n in names})
 
 
+CostSource = Literal["genai-prices", "override", "local", "unknown"]
+"""Where a price is from: the published lists, the configuration, or a model that costs nothing."""
+
+
 class Completion(Value):
     """One answer. ``cost_usd`` is ``None`` where the price is unknown: never a guess, never 0.
 
     ``latency_seconds`` is from request to whole answer, ``time_to_first_token_seconds`` only for
-    streams. ``raw_usage`` is the provider's own usage object.
+    streams. ``raw_usage`` is the provider's own usage object. ``cache_hit`` marks an answer of the
+    response cache: its usage and cost are those of the call that it spared. ``cost_source`` and
+    ``price_version`` say where the price is from; ``try_index`` counts the tries begun before the
+    one that answered.
     """
 
     parts: tuple[Part, ...]
@@ -87,10 +100,14 @@ class Completion(Value):
     model: str
     usage: TokenUsage = TokenUsage()
     cost_usd: Decimal | None = None
+    cost_source: CostSource = "unknown"
+    price_version: str | None = None
     latency_seconds: float = 0.0
     time_to_first_token_seconds: float | None = None
     request_id: str | None = None
     raw_usage: JsonObject = Field(default_factory=dict)
+    cache_hit: bool = False
+    try_index: int = 0
 
     @property
     def text(self) -> str:

@@ -18,11 +18,12 @@ ManusError
 │   │   ├── PermissionDeniedError  403: a valid key without the right
 │   │   ├── ModelNotFoundError     404: no such model or deployment
 │   │   ├── ContextOverflowError   the request exceeds the model's window
+│   │   ├── UnsupportedError       this provider cannot do that at all, whatever the request
 │   │   └── ContentRefusedError    a safety filter said no
 │   ├── AllDeploymentsFailedError  every deployment of a route failed; retryable_cause tells
 │   ├── EnvironmentUnusableError   something this machine must have is missing
 │   │   └── SandboxUnavailableError no sandbox backend passes its self-test
-│   ├── BudgetExceededError        a limit of the run is reached
+│   ├── BudgetExceededError        a limit of the run, the day or a tag is reached
 │   ├── RunLockedError             another process holds the run's lease
 │   ├── CorruptRecordError         a committed record is torn
 │   ├── StaleRecordError           a committed record answers another question than the present one
@@ -32,6 +33,8 @@ ManusError
 └── AnswerToModelError             not a failure of ours: goes back to the model as a tool error
     ├── InvalidArgumentsError      arguments do not fit the tool's schema
     ├── UnknownToolError           no such tool in this step
+    ├── EgressDeniedError          the [egress] settings do not let tools connect there
+    ├── ApprovalDeniedError        a call that may not run, by policy or because a person said no
     └── ToolFailedError            the tool ran and failed
 """
 
@@ -134,16 +137,28 @@ class ContextOverflowError(ProviderRejectedError):
     """The request does not fit the model's context window."""
 
 
+class UnsupportedError(ProviderRejectedError):
+    """This provider has no such thing, embeddings for example. Nobody was asked."""
+
+
 class ContentRefusedError(ProviderRejectedError):
     """A content filter refused the request or the answer."""
 
 
 class AllDeploymentsFailedError(PermanentError):
-    """Every deployment of a route failed. ``retryable`` tells whether a later try may work."""
+    """Every deployment of a route failed. ``retryable`` tells whether a later try may work.
+
+    ``retry_after_seconds`` is when the first of them may be ready again, ``None`` where that is not
+    known.
+    """
 
     @property
     def retryable(self) -> bool:
         return bool(self.details.get("retryable"))
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        return self.details.get("retry_after_seconds")
 
 
 class EnvironmentUnusableError(PermanentError):
@@ -155,7 +170,7 @@ class SandboxUnavailableError(EnvironmentUnusableError):
 
 
 class BudgetExceededError(PermanentError):
-    """A limit of the run (tokens, USD, wall time, turns) is reached."""
+    """A limit of the run, of the day or of a tag (tokens, USD, wall time, turns) is reached."""
 
 
 class RunLockedError(PermanentError):
@@ -185,6 +200,16 @@ class StepFailedError(PermanentError):
     def blocked(self) -> bool:
         return bool(self.details.get("blocked"))
 
+    @property
+    def refused(self) -> bool:
+        """Whether a person did not approve of it."""
+        return bool(self.details.get("refused"))
+
+    @property
+    def untrusted(self) -> bool:
+        """Whether strangers' words were in view when the reason was written."""
+        return bool(self.details.get("untrusted"))
+
 
 class RunFailedError(PermanentError):
     """A run ended with failed steps; the message says how many and why."""
@@ -200,6 +225,14 @@ class InvalidArgumentsError(AnswerToModelError):
 
 class UnknownToolError(AnswerToModelError):
     """A tool that this step does not have."""
+
+
+class EgressDeniedError(AnswerToModelError):
+    """A connection that the ``[egress]`` settings forbid; names the place and the setting."""
+
+
+class ApprovalDeniedError(AnswerToModelError):
+    """A call that needs an approval and has none; it did not run."""
 
 
 class ToolFailedError(AnswerToModelError):

@@ -14,7 +14,7 @@ MAX_STEPS = 500
 DATA_DIRECTORY = "data"
 """Beside the steps' directories in a workspace; therefore no step may have this id."""
 
-OnUnknown = Literal["rerun", "fail"]
+OnUnknown = Literal["rerun", "ask", "fail"]
 
 
 class PlanStep(Value):
@@ -22,13 +22,16 @@ class PlanStep(Value):
 
     ``kind`` decides what runs: ``agent`` a tool-calling loop of ``agent``; ``tool`` the tool
     ``tool`` with ``args`` and no model; ``completion`` one model call with ``instructions``,
-    answering with an object of ``output_schema`` where one is given.
+    answering with an object of ``output_schema`` where one is given. An agent's structured result
+    must fit ``output_schema`` too, or the agent's own.
 
     ``model`` names a route, or one deployment as ``provider:model``. ``tools`` narrows the agent's
     own list. ``retries`` counts further attempts after an honest failure; infrastructure errors
     have their own. An ``optional`` step's failure neither fails the run nor skips its dependants.
     ``on_unknown`` says what to do with a tool call found in flight on resume; ``None`` leaves it
-    to the tool.
+    to the tool. ``cache_ttl_seconds`` lets a later run take the step's result over, for so long, as
+    long as everything that decides it is the same. With ``approval`` a person is asked before the
+    step begins.
     """
 
     id: Slug
@@ -46,7 +49,9 @@ class PlanStep(Value):
     timeout_seconds: float = Field(default=900.0, gt=0, le=86_400)
     retries: int = Field(default=0, ge=0, le=10)
     optional: bool = False
+    approval: bool = False
     on_unknown: OnUnknown | None = None
+    cache_ttl_seconds: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
@@ -54,8 +59,8 @@ class PlanStep(Value):
             raise ValueError("a step of kind 'tool' needs 'tool'")
         if self.kind != "tool" and (self.tool or self.args):
             raise ValueError(f"'tool' and 'args' are for kind 'tool', not '{self.kind}'")
-        if self.kind != "completion" and self.output_schema:
-            raise ValueError("'output_schema' is for kind 'completion'")
+        if self.kind == "tool" and self.output_schema:
+            raise ValueError("'output_schema' is for kind 'agent' or 'completion'")
         if self.kind != "tool" and not self.instructions.strip():
             raise ValueError(f"a step of kind '{self.kind}' needs 'instructions'")
         return self
@@ -67,7 +72,7 @@ class Plan(Value):
     ``author`` decides about templates: an operator's plan may use ``{{ steps.a.output.rows }}`` and
     ``{{ vars.x }}``, a model's is taken literally. ``version`` grows by one with each revision.
     ``summarize`` asks a model for the run's summary at the end; without it, the last steps' own
-    summaries serve.
+    summaries serve. ``untrusted``: it was written in the light of what strangers wrote.
     """
 
     id: Slug = "plan"
@@ -77,6 +82,7 @@ class Plan(Value):
     author: Literal["operator", "model"] = "operator"
     vars: dict[str, Any] = Field(default_factory=dict)
     summarize: bool = True
+    untrusted: bool = False
     steps: tuple[PlanStep, ...] = Field(min_length=1, max_length=MAX_STEPS)
 
     def step(self, step_id: str) -> PlanStep:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from decimal import Decimal
+from typing import Any, Literal, Protocol
 
 from core.base import Value
-from core.completion import Completion, CompletionRequest
+from core.completion import Chunk, Completion, CompletionRequest
+from core.embedding import EmbeddingRequest, Embeddings
 from core.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from core.usage import UsageEvent
 
@@ -15,8 +17,9 @@ from core.usage import UsageEvent
 class FailedTry(Value):
     """One deployment's failure inside one model call, before the next one was tried.
 
-    ``error_type`` is a class name of ``core.errors``, or ``HedgedAway`` for a try that was given up
-    since another deployment answered first: what it cost is unknown, and it may have cost.
+    ``error_type`` is a class name of ``core.errors``, or of a try that was given up, whose cost is
+    unknown and may well be one: ``HedgedAway`` since another deployment answered first,
+    ``Abandoned`` since the reader of a stream went away.
     ``try_index`` counts from 0 within the call.
     """
 
@@ -27,6 +30,39 @@ class FailedTry(Value):
     message: str
     duration_seconds: float
     try_index: int
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nothing failed: nobody waited for the end."""
+        return self.error_type in (HEDGED_AWAY, ABANDONED)
+
+
+HEDGED_AWAY = "HedgedAway"
+ABANDONED = "Abandoned"
+
+
+class CallEstimate(Value):
+    """What a call may take, before it is made.
+
+    Output tokens are the request's limit, else those of a usual answer. ``cost_usd`` is at the
+    highest known price of the route's deployments, ``None`` where none is known.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal | None
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+class TokenCount(Value):
+    """The input tokens of a request at one deployment, and who counted them."""
+
+    deployment: str
+    input_tokens: int
+    counted_by: Literal["provider", "estimate"]
 
 
 class Router(Protocol):
@@ -39,8 +75,50 @@ class Router(Protocol):
         on_failed_try: Callable[[FailedTry], None] | None = None,
     ) -> Completion: ...
 
+    def generate_stream(
+        self,
+        request: CompletionRequest,
+        *,
+        on_failed_try: Callable[[FailedTry], None] | None = None,
+    ) -> AsyncGenerator[Chunk, None]:
+        """The answer as it comes; the last chunk has all of it, with its cost.
+
+        Another deployment is asked only before the first chunk. Close it when done with it early.
+
+        Raises:
+            TruncatedStreamError: the answer broke off after it had begun.
+        """
+        ...
+
+    async def generate_embeddings(
+        self,
+        request: EmbeddingRequest,
+        *,
+        on_failed_try: Callable[[FailedTry], None] | None = None,
+    ) -> Embeddings:
+        """Vectors of the request's model, from whichever deployment of it answers."""
+        ...
+
+    async def count_tokens(
+        self, request: CompletionRequest, *, ask_provider: bool = False
+    ) -> TokenCount:
+        """Input tokens at the first deployment that could take the request."""
+        ...
+
+    def estimate_call(self, request: CompletionRequest) -> CallEstimate:
+        """What the call may take, to set it aside; quick and on the safe side."""
+        ...
+
     def check_route(self, route: str) -> None:
         """Raises ConfigError, naming it, for a route that does not exist."""
+        ...
+
+    def deployments_of(self, route: str) -> tuple[str, ...]:
+        """Who may answer a route, as ``provider:model``, those of its fallbacks behind its own.
+
+        Raises:
+            ConfigError: there is no such route.
+        """
         ...
 
     async def close(self) -> None:
@@ -95,21 +173,34 @@ class Limiter(Protocol):
     async def headroom(self, deployment: str) -> Headroom: ...
 
 
-class ModelClient(Protocol):
-    """A model as an agent sees it. ``turn`` is the call's position within its attempt, from 1."""
+CallKind = Literal["turn", "summary"]
+"""What a model is called for: an agent's turn, or a summary of the turns that were dropped."""
 
-    async def complete(self, request: CompletionRequest, *, turn: int) -> Completion: ...
+
+class ModelClient(Protocol):
+    """A model as an agent sees it.
+
+    ``turn`` (from 1) and ``kind`` are the call's position within its attempt: no two calls share
+    one.
+    """
+
+    async def complete(
+        self, request: CompletionRequest, *, turn: int, kind: CallKind = "turn"
+    ) -> Completion: ...
 
 
 class ToolAnswer(Value):
     """What a call gives the loop.
 
     ``state`` is how things stand after the call (the page a browser is on): the model sees it on
-    the next turn only, for later it would be stale.
+    the next turn only, for later it would be stale. ``terminated`` says that the call ends the
+    agent's work, with ``part``'s text and ``output`` as the result.
     """
 
     part: ToolResultPart
     state: tuple[TextPart | ImagePart, ...] = ()
+    terminated: Literal["success", "failure"] | None = None
+    output: Any = None
 
 
 class ToolRunner(Protocol):
@@ -128,6 +219,18 @@ class UsageSink(Protocol):
     """Takes usage rows; never blocks on a database and is safe to call from any thread."""
 
     def emit(self, event: UsageEvent) -> None: ...
+
+
+class PlanBook(Protocol):
+    """The plan that a step belongs to, as its agent may use it."""
+
+    def read(self) -> str:
+        """The steps with their statuses and notes, as text."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Leaves a note on the agent's own step. Idempotent."""
+        ...
 
 
 class Question(Value):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.base import Slug, Value, is_object
@@ -57,6 +57,8 @@ class RouteSettings(Value):
     out weighs 1. ``fallbacks`` are routes asked when none here is ready. Calls that wait for a rate
     limit go by ``queue_priority``, the highest first. ``hedge_after_seconds`` asks a second
     deployment when the first is slow: after so long, or past ``p95`` of what it took lately.
+    ``cache_ttl_seconds`` keeps the route's answers and gives them again to the same question for so
+    long; without it nothing is kept.
     """
 
     deployments: tuple[str, ...] = Field(min_length=1)
@@ -65,6 +67,7 @@ class RouteSettings(Value):
     fallbacks: tuple[Slug, ...] = ()
     hedge_after_seconds: Annotated[float, Field(gt=0)] | Literal["p95"] | None = None
     queue_priority: int = 0
+    cache_ttl_seconds: float | None = Field(default=None, gt=0)
     seed: int | None = None
 
     @model_validator(mode="before")
@@ -96,6 +99,30 @@ def _names_and_weights(entries: Iterable[Any]) -> tuple[list[Any], dict[str, Any
                 raise ValueError(f"deployments: unknown key '{min(unknown)}'")
             weights[str(entry["deployment"])] = entry.get("weight", 1.0)
     return names, weights
+
+
+class CacheSettings(Value):
+    """``[cache]``: where answers and steps that may be used again are kept.
+
+    Another ``namespace`` begins with nothing kept. With ``redis_url`` answers are kept there, for
+    every machine that uses it; without, in MANUS_HOME. ``max_mib`` bounds the answers in
+    MANUS_HOME, ``max_files_mib`` the files of steps; what was used least recently goes first.
+    ``redis_timeout_seconds`` is how long Redis may take before a call goes on without it.
+    """
+
+    namespace: Slug = "default"
+    redis_url: SecretStr | None = None
+    redis_timeout_seconds: float = Field(default=0.5, gt=0, le=10)
+    max_mib: int = Field(default=256, ge=1)
+    max_files_mib: int = Field(default=1024, ge=1)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_a_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
+        scheme = url.get_secret_value().partition("://")[0] if url else "redis"
+        if scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return url
 
 
 class RateLimits(Value):
@@ -138,3 +165,9 @@ class Credentials(BaseSettings):
     groq_api_key: SecretStr | None = None
     deepseek_api_key: SecretStr | None = None
     ollama_host: str | None = None
+    brave_api_key: SecretStr | None = None
+    tavily_api_key: SecretStr | None = None
+    serper_api_key: SecretStr | None = None
+    exa_api_key: SecretStr | None = None
+    google_api_key: SecretStr | None = None
+    google_cse_id: str | None = None

@@ -54,8 +54,21 @@ class Spend(Value):
         )
 
 
+class ReusedFrom(Value):
+    """Where a step's result was taken over from: a run, when it was done, and what that cost."""
+
+    run_key: str
+    completed_at: datetime
+    age_seconds: float
+    spend: Spend = Spend()
+
+
 class StepResult(Value):
-    """A completed step, as committed. ``summary`` is for readers, ``output`` for templates."""
+    """A completed step, as committed. ``summary`` is for readers, ``output`` for templates.
+
+    ``reused_from`` is set where another run did the work; ``spend`` is then nothing.
+    ``untrusted``: strangers' words were in view when it was made.
+    """
 
     step_id: str
     attempt: int
@@ -64,13 +77,16 @@ class StepResult(Value):
     files: tuple[FileRef, ...] = ()
     turns: int = 0
     spend: Spend = Spend()
+    reused_from: ReusedFrom | None = None
+    untrusted: bool = False
 
 
 class StepReport(Value):
     """A step in the run's report, whatever became of it.
 
     ``reason`` and ``error_type`` (a class name) are set where it failed, ``reason`` alone where it
-    did not run. ``reused`` marks a result that was committed before this flow run.
+    did not run. ``reused`` marks a result that was committed before this flow run, by this run or,
+    where ``result.reused_from`` says so, by another. ``notes`` are what agents noted on it.
     """
 
     step_id: str
@@ -82,10 +98,14 @@ class StepReport(Value):
     result: StepResult | None = None
     duration_seconds: float = 0.0
     reused: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class RunReport(Value):
-    """What ``plan_and_run`` returns, and ``report.json``. ``directory`` holds the run's files."""
+    """What ``plan_and_run`` returns, and ``report.json``. ``directory`` holds the run's files.
+
+    ``replaced`` are the steps of earlier plan versions that ended badly and were planned anew.
+    """
 
     run_key: str
     status: Literal["completed", "failed", "cancelled", "over_budget"]
@@ -98,6 +118,7 @@ class RunReport(Value):
     summary: str
     spend: Spend
     directory: str
+    replaced: tuple[StepReport, ...] = ()
 
     @property
     def counts(self) -> dict[StepStatus, int]:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from dotenv import load_dotenv
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.base import Slug, Value, is_object
 from core.errors import ConfigError
 from core.provider_settings import (
+    CacheSettings,
     CapabilitySettings,
     Credentials,
     ProviderKind,
@@ -26,19 +27,34 @@ from core.provider_settings import (
     RateLimits,
     RouteSettings,
 )
-from core.tool_settings import SandboxSettings
-from core.usage import Budget
+from core.run import ApprovalPolicy
+from core.tool_settings import (
+    BrowserSettings,
+    ComputerSettings,
+    CrawlSettings,
+    DaytonaSettings,
+    EgressSettings,
+    SandboxSettings,
+    SearchSettings,
+)
+from core.usage import Budget, BudgetSettings
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
 class RunSettings(Value):
-    """``[run]``. ``max_parallel_steps`` bounds one run; the budget is a default for every run."""
+    """``[run]``. ``max_parallel_steps`` bounds one run; the budget is a default for every run.
+
+    ``approvals`` hold where a run does not say its own. A question to a person waits for
+    ``answer_timeout_seconds``.
+    """
 
     max_parallel_steps: int = Field(default=16, ge=1, le=200)
     infrastructure_retries: int = Field(default=2, ge=0, le=10)
     retry_delay_seconds: float = Field(default=2.0, ge=0)
     budget: Budget = Budget()
+    approvals: ApprovalPolicy = ApprovalPolicy()
+    answer_timeout_seconds: float = Field(default=3600.0, gt=0)
 
 
 class Settings(BaseSettings):
@@ -52,10 +68,29 @@ class Settings(BaseSettings):
     providers: dict[Slug, ProviderSettings] = Field(default_factory=dict)
     routes: dict[Slug, RouteSettings] = Field(default_factory=dict)
     limits: dict[str, RateLimits] = Field(default_factory=dict)
+    limits_backend: Literal["file", "prefect"] = "file"
     capabilities: dict[str, CapabilitySettings] = Field(default_factory=dict)
+    cache: CacheSettings = CacheSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    daytona: DaytonaSettings = DaytonaSettings()
+    egress: EgressSettings = EgressSettings()
+    search: SearchSettings = SearchSettings()
+    crawl: CrawlSettings = CrawlSettings()
+    browser: BrowserSettings = BrowserSettings()
+    computer: ComputerSettings = ComputerSettings()
     run: RunSettings = RunSettings()
+    budgets: BudgetSettings = BudgetSettings()
     credentials: Credentials = Field(default_factory=Credentials)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_backend_out_of_limits(cls, data: Any) -> Any:
+        """``[limits] backend`` stands beside what is limited, and says where it is counted."""
+        if not is_object(data) or not is_object(data.get("limits")):
+            return data
+        limits = dict(data["limits"])
+        chosen = {"limits_backend": limits.pop("backend")} if "backend" in limits else {}
+        return {**data, "limits": limits, **chosen}
 
     @field_validator("providers", mode="before")
     @classmethod

@@ -76,7 +76,9 @@ missing_packages() {
     has_venv "$python" || echo "$(basename "$python")-venv"
     [ "$(uname)" = Linux ] || return 0
     command -v bwrap >/dev/null || echo bubblewrap
-    [ "$flavour" != dev ] || has_chromium || echo chromium
+    has_chromium || echo chromium
+    [ "$flavour" = dev ] || return 0
+    command -v redis-server >/dev/null || echo redis-server
 }
 
 install_system_packages() {
@@ -96,7 +98,8 @@ tell_what_is_disabled() {
     case " $* " in *" bubblewrap "*)
         say "no bubblewrap: tools run under sandlock where the kernel can, and are refused elsewhere" ;;
     esac
-    case " $* " in *" chromium "*) say "no chromium: tests that need a browser are skipped" ;; esac
+    case " $* " in *" chromium "*) say "no chromium: browser_use does not work, and its tests are skipped" ;; esac
+    case " $* " in *" redis-server "*) say "no redis-server: tests that need one are skipped" ;; esac
     say "to change that: $(install_line "$@")"
 }
 

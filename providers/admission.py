@@ -29,7 +29,8 @@ class WaitLimits:
 class Ticket:
     """Leave to ask a deployment once.
 
-    ``judged`` tells that its breaker knows the outcome, ``left`` that it is over.
+    ``judged`` tells that its breaker knows the outcome, ``streaming`` that an answer has begun and
+    is being read, ``left`` that it is over.
     """
 
     deployment: Deployment
@@ -39,6 +40,7 @@ class Ticket:
     index: int
     started: float
     judged: bool = False
+    streaming: bool = False
     left: bool = False
 
 

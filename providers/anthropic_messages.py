@@ -67,7 +67,7 @@ class AnthropicMessagesProvider(BaseProvider):
             return self._status(reachable=True, detail=str(error))
         return self._status(reachable=True, detail="")
 
-    async def count_tokens(self, request: CompletionRequest, *, model: str) -> int:
+    async def ask_token_count(self, request: CompletionRequest, *, model: str) -> int:
         """Asked of the service, free of charge: nothing local knows Claude's tokens."""
         body = {k: v for k, v in self._render(request, model).items() if k in _COUNTED}
         with self._mapped_errors():

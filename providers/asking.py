@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.completion import Completion
+from core.embedding import EmbeddingRequest, Embeddings
 from core.errors import (
     ManusError,
     ProviderRejectedError,
@@ -19,6 +20,8 @@ from providers.routed_call import RoutedCall
 
 if TYPE_CHECKING:
     from providers.prices import PriceBook
+
+A = TypeVar("A", Completion, Embeddings)
 
 
 class Asking:
@@ -36,19 +39,42 @@ class Asking:
 
         An error is reported to the caller and raised, classified.
         """
+        provider = self.provider_of(ticket)
+        model = ticket.deployment.model
+        return await self._spend(
+            ticket, call, lambda: provider.generate_completion(call.next_request(), model=model)
+        )
+
+    async def embed(
+        self, ticket: Ticket, call: RoutedCall, request: EmbeddingRequest
+    ) -> Embeddings | None:
+        """The same for vectors; ``call`` has the texts as the messages of its request."""
+        provider = self.provider_of(ticket)
+        model = ticket.deployment.model
+        timed = request.model_copy(update={"timeout_seconds": call.next_request().timeout_seconds})
+        return await self._spend(
+            ticket, call, lambda: provider.generate_embeddings(timed, model=model)
+        )
+
+    def provider_of(self, ticket: Ticket) -> BaseProvider:
+        return self._providers[ticket.deployment.provider]
+
+    async def _spend(
+        self, ticket: Ticket, call: RoutedCall, generate: Callable[[], Awaitable[A]]
+    ) -> A | None:
         used: int | None = None
         try:
-            answer = await self._generate(ticket, call)
+            answer = await generate()
             used = answer.usage.total_tokens or None
-            self._note_answer(ticket, answer)
+            self.note_answer(ticket, answer)
         except ManusError as error:
-            used = 0 if isinstance(error, (ProviderRejectedError, RateLimitedError)) else None
-            classified = self._note_error(ticket, call, error)
+            used = tokens_of_failure(error)
+            classified = self.note_error(ticket, call, error)
             if classified is error:
                 raise
             raise classified from error
         except asyncio.CancelledError:
-            self._note_given_up(ticket, call)
+            self.note_given_up(ticket, call)
             raise
         finally:
             await self._admission.leave(ticket, used)
@@ -56,15 +82,20 @@ class Asking:
             call.note_hedged_away(ticket.deployment, ticket.started, ticket.index)
             return None
         call.answered = True
-        return answer.model_copy(update={"cost_usd": self._prices.cost_usd(answer)})
+        return self.billed(answer, ticket)
 
-    async def _generate(self, ticket: Ticket, call: RoutedCall) -> Completion:
-        provider = self._providers[ticket.deployment.provider]
-        return await provider.generate_completion(
-            call.next_request(), model=ticket.deployment.model
-        )
+    def billed(self, answer: A, ticket: Ticket) -> A:
+        """The answer with its price, and which try of its call it was."""
+        price = self._prices.price(answer)
+        told: dict[str, Any] = {
+            "cost_usd": price.cost_usd,
+            "cost_source": price.source,
+            "price_version": price.version,
+            "try_index": ticket.index,
+        }
+        return answer.model_copy(update=told)
 
-    def _note_answer(self, ticket: Ticket, answer: Completion) -> None:
+    def note_answer(self, ticket: Ticket, answer: Completion | Embeddings) -> None:
         now = time.monotonic()
         ticket.judged = True
         ticket.health.breaker.note_answer(now, probe=ticket.probe)
@@ -75,7 +106,8 @@ class Asking:
             answer.time_to_first_token_seconds,
         )
 
-    def _note_error(self, ticket: Ticket, call: RoutedCall, error: ManusError) -> ManusError:
+    def note_error(self, ticket: Ticket, call: RoutedCall, error: ManusError) -> ManusError:
+        """Learns from it, tells the caller of it, and returns it classified."""
         now = time.monotonic()
         ticket.judged = True
         ticket.health.breaker.note_error(error, now, probe=ticket.probe)
@@ -86,9 +118,14 @@ class Asking:
         call.note_failure(deployment, classified, ticket.started, ticket.index)
         return classified
 
-    def _note_given_up(self, ticket: Ticket, call: RoutedCall) -> None:
+    def note_given_up(self, ticket: Ticket, call: RoutedCall) -> None:
         """Only a lost race tells something: a caller who goes away does it for his own reasons."""
         if call.answered:
             now = time.monotonic()
             ticket.health.note_given_up(now - ticket.started, now)
             call.note_hedged_away(ticket.deployment, ticket.started, ticket.index)
+
+
+def tokens_of_failure(error: ManusError) -> int | None:
+    """None were used where the request was not even begun; else it is not known."""
+    return 0 if isinstance(error, (ProviderRejectedError, RateLimitedError)) else None

@@ -12,11 +12,13 @@ from typing import ClassVar
 from core.base import JsonObject
 from core.completion import Chunk, Completion, CompletionRequest, ProviderStatus, TokenUsage
 from core.completion import StopReason as Stop
+from core.embedding import EmbeddingRequest, Embeddings
 from core.errors import (
     ContentRefusedError,
     MalformedAnswerError,
     ProviderTimeoutError,
     TruncatedStreamError,
+    UnsupportedError,
 )
 from core.message import Part, TextPart, ToolCallPart
 from providers.tokens import estimate_request_tokens
@@ -90,7 +92,34 @@ class BaseProvider(ABC):
 
     async def count_tokens(self, request: CompletionRequest, *, model: str) -> int:
         """Input tokens of the request; an estimate made here where the provider has no counter."""
-        return estimate_request_tokens(request, model=model)
+        counted = await self.ask_token_count(request, model=model)
+        return estimate_request_tokens(request, model=model) if counted is None else counted
+
+    async def ask_token_count(self, request: CompletionRequest, *, model: str) -> int | None:
+        """The provider's own count, free of charge; ``None`` where it does not count for it."""
+        return None
+
+    async def generate_embeddings(self, request: EmbeddingRequest, *, model: str) -> Embeddings:
+        """One vector for each text, in their order.
+
+        Raises:
+            UnsupportedError: this provider makes none.
+            RetryableError: the provider, the network or the answer failed.
+            ProviderRejectedError: the provider refused the request.
+        """
+        started = time.monotonic()
+        limit = min(request.timeout_seconds, self._timeout_seconds)
+        try:
+            async with asyncio.timeout(limit):
+                answer = await self._embed(request, model)
+        except TimeoutError as error:
+            message = f"{self.name}: no answer within {limit:g} s"
+            raise ProviderTimeoutError(message, provider=self.name) from error
+        check_vectors(self.name, answer, len(request.texts))
+        return answer.model_copy(update={"latency_seconds": time.monotonic() - started})
+
+    async def _embed(self, request: EmbeddingRequest, model: str) -> Embeddings:
+        raise UnsupportedError(f"{self.name} makes no embeddings", provider=self.name)
 
     @abstractmethod
     async def get_status(self) -> ProviderStatus:
@@ -150,6 +179,14 @@ class BaseProvider(ABC):
         except StopAsyncIteration as error:
             message = f"{self.name}: the stream ended before its terminal marker"
             raise TruncatedStreamError(message, provider=self.name) from error
+
+
+def check_vectors(name: str, answer: Embeddings, texts: int) -> None:
+    """Raises MalformedAnswerError unless there is one vector per text, all of one length."""
+    lengths = {len(v) for v in answer.vectors}
+    if len(answer.vectors) != texts or len(lengths) != 1 or 0 in lengths:
+        problem = f"{len(answer.vectors)} vectors of {sorted(lengths)} numbers for {texts} texts"
+        raise MalformedAnswerError(f"{name}: {problem}", provider=name)
 
 
 def _says_something(part: Part) -> bool:

@@ -16,6 +16,7 @@ from botocore import exceptions
 from botocore.config import Config
 
 from core.completion import Chunk, Completion, CompletionRequest, ProviderStatus
+from core.embedding import EmbeddingRequest, Embeddings
 from core.errors import (
     AuthenticationError,
     ConfigError,
@@ -29,6 +30,7 @@ from core.provider_settings import ProviderSettings
 from providers.base import BaseProvider
 from providers.bedrock_answer import ConverseAccumulator, ConverseAnswer, StreamEvent, draft
 from providers.bedrock_calls import BlockingCalls
+from providers.bedrock_embeddings import embed
 from providers.bedrock_errors import check_whole, mapped_errors
 from providers.bedrock_request import is_claude, render_count, render_request, uses_output_tool
 from providers.deployment import DEFAULT_MODELS
@@ -84,8 +86,8 @@ class BedrockConverseProvider(BaseProvider):
             return self._status(reachable=True, detail="" if refused else str(error))
         return self._status(reachable=True, detail="")
 
-    async def count_tokens(self, request: CompletionRequest, *, model: str) -> int:
-        """Asked of the service, free of charge; an estimate for models it does not count for."""
+    async def ask_token_count(self, request: CompletionRequest, *, model: str) -> int | None:
+        """Asked of the service, free of charge; ``None`` for models it does not count for."""
         body = render_count(self._render(request, model))
         try:
             async with asyncio.timeout(self._limit(request)):
@@ -95,7 +97,7 @@ class BedrockConverseProvider(BaseProvider):
         except AuthenticationError:
             raise
         except ProviderRejectedError:
-            return await super().count_tokens(request, model=model)
+            return None
         return int(answer["inputTokens"])
 
     async def close(self) -> None:
@@ -107,6 +109,20 @@ class BedrockConverseProvider(BaseProvider):
         with mapped_errors(self.name):
             answer = ConverseAnswer.model_validate(response)
         return self._read(answer, response[_TOLD], request, model)
+
+    async def _embed(self, request: EmbeddingRequest, model: str) -> Embeddings:
+        with mapped_errors(self.name):
+            return await embed(self.name, request, model, self._invoke)
+
+    async def _invoke(self, model: str, body: bytes) -> tuple[bytes, dict[str, str]]:
+        def call() -> tuple[bytes, dict[str, str]]:
+            answer = self._client.invoke_model(
+                modelId=model, body=body, contentType="application/json", accept="application/json"
+            )
+            return answer["body"].read(), answer[_TOLD]["HTTPHeaders"]
+
+        with mapped_errors(self.name):
+            return await self._calls.run(call)
 
     async def _stream(self, request: CompletionRequest, model: str) -> AsyncGenerator[Chunk, None]:
         told: dict[str, Any] = {}

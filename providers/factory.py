@@ -6,12 +6,18 @@ Importing this module is cheap; an SDK is imported when its provider is made.
 from __future__ import annotations
 
 from core.errors import ConfigError, EnvironmentUnusableError
+from core.ports import Limiter
 from core.provider_settings import Credentials, ProviderSettings
 from core.settings import Settings
 from providers.base import BaseProvider
 from providers.deployment import DEFAULT_MODELS
 from providers.kinds import kinds
 from providers.local_engine import find_weights
+from providers.response_cache import ResponseCache
+from providers.response_cache_files import FileCacheStore
+from providers.response_cache_key import provider_identity
+from providers.response_cache_redis import RedisCacheStore
+from providers.response_cache_store import CacheStore
 from providers.route import routing_of
 from providers.router import DeploymentRouter, RouterLimits
 
@@ -29,13 +35,16 @@ def create_provider(
     return kinds()[settings.kind].make(name, resolve_settings(name, settings, credentials))
 
 
-def build_router(settings: Settings, *, limits: RouterLimits | None = None) -> DeploymentRouter:
+def build_router(
+    settings: Settings, *, limits: RouterLimits | None = None, limiter: Limiter | None = None
+) -> DeploymentRouter:
     """The router of a process, with all its providers made and everything heavy imported.
 
     Without ``[providers]`` those that the environment configures are the route ``default``, in the
     order of ``providers.kinds``; with none it is the local model. With ``[providers]`` and no route
     of that name, it is what is configured there, in that order: a key in the environment adds
-    nothing to it, but can be asked for as ``provider:model``.
+    nothing to it, but can be asked for as ``provider:model``. ``limiter`` counts rate limits in the
+    place of the one in MANUS_HOME.
 
     Raises:
         ConfigError: names the variable, provider or route that is wrong or missing.
@@ -48,12 +57,26 @@ def build_router(settings: Settings, *, limits: RouterLimits | None = None) -> D
         known["local"] = ProviderSettings(kind="local")
     resolved = {n: resolve_settings(n, p, settings.credentials) for n, p in known.items()}
     models = {name: _model_of(name, p) for name, p in resolved.items()}
-    routing = routing_of(settings, models, default=(DEFAULT_ROUTE, tuple(configured)))
+    default = (DEFAULT_ROUTE, tuple(configured))
+    routing = routing_of(settings, models, default=default, limiter=limiter)
     # It and the SDKs take their time to import: here, not during the first call.
     from providers.prices import PriceBook
 
     providers = {n: create_provider(n, p, settings.credentials) for n, p in resolved.items()}
-    return DeploymentRouter(providers, routing, PriceBook(resolved), limits=limits)
+    identities = {n: provider_identity(p) for n, p in resolved.items()}
+    cache = ResponseCache(open_cache_store(settings), settings.cache.namespace, identities)
+    return DeploymentRouter(providers, routing, PriceBook(resolved), limits=limits, cache=cache)
+
+
+def open_cache_store(settings: Settings) -> CacheStore:
+    """Where answers are kept: in Redis where one is configured, else in MANUS_HOME.
+
+    Nothing is made and nobody is asked before the first use.
+    """
+    cache = settings.cache
+    if cache.redis_url:
+        return RedisCacheStore(cache.redis_url.get_secret_value(), cache.redis_timeout_seconds)
+    return FileCacheStore(settings.home / "cache", cache.max_mib * 2**20)
 
 
 def resolve_settings(

@@ -6,9 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-HEDGED_AWAY = "HedgedAway"
-"""The ``error_type`` of a try that was given up; it may have been paid for all the same."""
-
 T = TypeVar("T")
 Try = Coroutine[Any, Any, T | None]
 

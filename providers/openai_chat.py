@@ -6,12 +6,14 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from core.completion import Chunk, Completion, CompletionRequest, ProviderStatus
+from core.embedding import EmbeddingRequest, Embeddings
 from core.errors import MalformedAnswerError
 from core.message import ThinkingPart
 from core.provider_settings import ProviderSettings
 from providers.base import BaseProvider
 from providers.openai_answer import ChatAccumulator, ChatAnswer
 from providers.openai_connection import OpenAIConnection, connect
+from providers.openai_embeddings import EmbeddingsEndpoint
 from providers.openai_request import render_request
 from providers.profiles import load_profiles
 
@@ -34,6 +36,7 @@ class OpenAIChatProvider(BaseProvider):
         limited = "max_output_tokens" in settings.model_fields_set
         self._default_output_tokens = settings.max_output_tokens if limited else None
         self._connection = connection or connect(name, settings, PROTOCOL)
+        self._embeddings = EmbeddingsEndpoint(name, settings.kind, self._connection)
 
     async def get_status(self) -> ProviderStatus:
         """Lists the models, free of charge."""
@@ -50,6 +53,10 @@ class OpenAIChatProvider(BaseProvider):
             request_id = response.headers.get("x-request-id")
             draft = self._gather(answer, request_id).draft(request_id)
         return self._finish(draft, model)
+
+    async def _embed(self, request: EmbeddingRequest, model: str) -> Embeddings:
+        limit = min(request.timeout_seconds, self._timeout_seconds)
+        return await self._embeddings.embed(request, model, limit)
 
     async def _stream(self, request: CompletionRequest, model: str) -> AsyncGenerator[Chunk, None]:
         body = self._render(request, model) | {"stream": True}

@@ -8,11 +8,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from core.completion import Chunk, Completion, CompletionRequest, ProviderStatus
+from core.embedding import EmbeddingRequest, Embeddings
 from core.errors import MalformedAnswerError, ManusError
 from core.message import ThinkingPart
 from core.provider_settings import ProviderSettings
 from providers.base import BaseProvider
 from providers.openai_connection import connect
+from providers.openai_embeddings import EmbeddingsEndpoint
 from providers.openai_responses_answer import (
     ALIASES,
     ENDED,
@@ -44,12 +46,13 @@ class OpenAIResponsesProvider(BaseProvider):
         limited = "max_output_tokens" in settings.model_fields_set
         self._default_output_tokens = settings.max_output_tokens if limited else None
         self._connection = connect(name, settings, "a response")
+        self._embeddings = EmbeddingsEndpoint(name, settings.kind, self._connection)
 
     async def get_status(self) -> ProviderStatus:
         """Lists the models, free of charge."""
         return await self._connection.check()
 
-    async def count_tokens(self, request: CompletionRequest, *, model: str) -> int:
+    async def ask_token_count(self, request: CompletionRequest, *, model: str) -> int:
         """Asked of the service, free of charge, images included."""
         body = {k: v for k, v in self._render(request, model).items() if k in _COUNTED}
         with self._connection.mapped_errors():
@@ -67,6 +70,10 @@ class OpenAIResponsesProvider(BaseProvider):
             response = await self._connection.post(_PATH, body, self._limit(request))
             answer = ResponseAnswer.model_validate_json(response.content)
             return self._read(answer, model, response.headers.get("x-request-id"))
+
+    async def _embed(self, request: EmbeddingRequest, model: str) -> Embeddings:
+        limit = min(request.timeout_seconds, self._timeout_seconds)
+        return await self._embeddings.embed(request, model, limit)
 
     async def _stream(self, request: CompletionRequest, model: str) -> AsyncGenerator[Chunk, None]:
         body = self._render(request, model) | {"stream": True}

@@ -27,6 +27,7 @@ class Route:
     fallbacks: tuple[str, ...] = ()
     hedge_after_seconds: float | Literal["p95"] | None = None
     queue_priority: int = 0
+    cache_ttl_seconds: float | None = None
     random: Random = field(default_factory=Random)
     turns: Iterator[int] = field(default_factory=itertools.count)
 
@@ -68,11 +69,15 @@ class Routing:
 
 
 def routing_of(
-    settings: Settings, models: Mapping[str, str], *, default: tuple[str, tuple[str, ...]]
+    settings: Settings,
+    models: Mapping[str, str],
+    *,
+    default: tuple[str, tuple[str, ...]],
+    limiter: Limiter | None = None,
 ) -> Routing:
     """The routes of a configuration, and ``default``: a name and what it has where it is not there.
 
-    Rate limits are counted in MANUS_HOME, over all processes that use it.
+    Rate limits are counted by ``limiter``, else in MANUS_HOME over all processes that use it.
 
     Raises:
         ConfigError: a route, a limit or a capability names what does not exist.
@@ -83,7 +88,8 @@ def routing_of(
     for section, names in (("limits", settings.limits), ("capabilities", settings.capabilities)):
         for known in names:
             parse_deployment(known, models, place=f"[{section}]")
-    limiter = FileLimiter(settings.home / "limits", settings.limits) if settings.limits else None
+    if limiter is None and settings.limits:
+        limiter = FileLimiter(settings.home / "limits", settings.limits)
     routes = {name: _route(name, route, models) for name, route in wanted.items()}
     for route in routes.values():
         if missing := set(route.fallbacks) - routes.keys():
@@ -103,5 +109,6 @@ def _route(name: str, settings: RouteSettings, models: Mapping[str, str]) -> Rou
         fallbacks=settings.fallbacks,
         hedge_after_seconds=settings.hedge_after_seconds,
         queue_priority=settings.queue_priority,
+        cache_ttl_seconds=settings.cache_ttl_seconds,
         random=Random(settings.seed),
     )

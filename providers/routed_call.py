@@ -14,9 +14,8 @@ from core.errors import (
     ProviderRejectedError,
     RetryableError,
 )
-from core.ports import FailedTry
+from core.ports import ABANDONED, HEDGED_AWAY, FailedTry
 from providers.deployment import Deployment
-from providers.hedge import HEDGED_AWAY
 from providers.tokens import estimate_request_tokens, is_openai_model, request_chars
 
 SURELY_TOO_LARGE = 1.15
@@ -102,6 +101,11 @@ class RoutedCall:
         """Tells the caller of a try that was given up because another one answered."""
         message = "another deployment answered first; what this try cost is not known"
         self._report(deployment, (HEDGED_AWAY, message), started, index)
+
+    def note_abandoned(self, deployment: Deployment, started: float, index: int) -> None:
+        """Tells the caller of a stream that was not read to its end."""
+        message = "the stream was not read to its end; what it cost is not known"
+        self._report(deployment, (ABANDONED, message), started, index)
 
     def failure(self) -> ManusError:
         """The error of a call that nobody answered.

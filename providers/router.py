@@ -8,66 +8,34 @@ not sprayed over providers. One bound holds over all of it.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
-from core.completion import Completion, CompletionRequest, ProviderStatus
-from core.errors import (
-    AuthenticationError,
-    ContextOverflowError,
-    ManusError,
-    ModelNotFoundError,
-    PermissionDeniedError,
-    ProviderConnectionError,
-    RetryableError,
-)
-from core.ports import FailedTry, Headroom
+from core.completion import Chunk, Completion, CompletionRequest, ProviderStatus
+from core.embedding import EmbeddingRequest, Embeddings
+from core.ports import CallEstimate, FailedTry, Headroom, TokenCount
 from core.usage import UsageEvent
-from providers.admission import Admission, Ticket, WaitLimits
+from providers.admission import Admission, Ticket
 from providers.affinity import Makers
 from providers.asking import Asking
 from providers.base import BaseProvider
-from providers.cooldown import CooldownLimits
-from providers.health import DeploymentSnapshot, HealthBook, LearningRates
-from providers.hedge import Try, first_answer
+from providers.embedding_route import as_call, deployments_of_model
+from providers.failover import Failover, RouterLimits
+from providers.health import DeploymentSnapshot, HealthBook
+from providers.response_cache import ResponseCache
 from providers.route import Route, Routing
 from providers.routed_call import RoutedCall
 from providers.selection import Selection
-from providers.share_budget import ShareBudget
+from providers.streaming import OpenStream, Streaming
 from providers.warm_start import feed, observations
 
 if TYPE_CHECKING:
     # Importing the price lists takes half a second.
     from providers.prices import PriceBook
-
-_MOVES_ON = (
-    RetryableError,
-    AuthenticationError,
-    PermissionDeniedError,
-    ModelNotFoundError,
-    ContextOverflowError,
-)
-_EXTRA_SHARE = 0.1
-"""Of all calls: how many may be retried where they failed, and how many asked of a second one."""
-_RETRY_RESERVE = 10
-_RETRIES_PER_SECOND = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class RouterLimits:
-    """Bounds of one call over all its tries, and how long to wait between them (seconds)."""
-
-    total_seconds: float = 600.0
-    max_tries: int = 6
-    connection_tries: int = 3
-    backoff_seconds: float = 0.5
-    waits: WaitLimits = field(default_factory=WaitLimits)
-    cooldown: CooldownLimits = field(default_factory=CooldownLimits)
-    rates: LearningRates = field(default_factory=LearningRates)
 
 
 class DeploymentRouter:
@@ -84,16 +52,18 @@ class DeploymentRouter:
         prices: PriceBook,
         *,
         limits: RouterLimits | None = None,
+        cache: ResponseCache | None = None,
     ) -> None:
         self._providers = dict(providers)
+        self._cache = cache
         self._routing = routing
-        self._limits = limits or RouterLimits()
-        self._healths = HealthBook(self._limits.cooldown, self._limits.rates)
-        self._admission = Admission(self._healths, routing.limiter, self._limits.waits)
+        limits = limits or RouterLimits()
+        self._healths = HealthBook(limits.cooldown, limits.rates)
+        self._admission = Admission(self._healths, routing.limiter, limits.waits)
         self._selection = Selection(routing, self._healths, self._providers, prices)
         self._asking = Asking(self._providers, prices, self._admission)
-        self._retries = ShareBudget(_EXTRA_SHARE, _RETRY_RESERVE, _RETRIES_PER_SECOND)
-        self._hedges = ShareBudget(_EXTRA_SHARE, reserve=1.0)
+        self._streaming = Streaming(self._asking, self._admission)
+        self._failover = Failover(limits, self._admission)
         self._makers = Makers()
 
     @property
@@ -105,6 +75,11 @@ class DeploymentRouter:
     def check_route(self, route: str) -> None:
         """Raises ConfigError, naming it, for a route that does not exist."""
         self._routing.find(route)
+
+    def deployments_of(self, route: str) -> tuple[str, ...]:
+        """Who may answer a route, its fallbacks behind its own. Raises ConfigError."""
+        chain = self._routing.chain(self._routing.find(route))
+        return tuple(dict.fromkeys(d.name for one in chain for d in one.deployments))
 
     def describe(self) -> dict[str, tuple[str, ...]]:
         """The deployments of every route, as ``provider:model``, as configured."""
@@ -139,8 +114,10 @@ class DeploymentRouter:
         feed(self._healths, observations(events, wall), wall, time.monotonic())
 
     async def close(self) -> None:
-        """Closes every provider. Idempotent."""
+        """Closes every provider, and the cache. Idempotent."""
         await asyncio.gather(*(p.close() for p in self._providers.values()))
+        if self._cache:
+            await self._cache.close()
 
     async def generate_completion(
         self,
@@ -151,99 +128,142 @@ class DeploymentRouter:
     ) -> Completion:
         """The first answer that a deployment of the request's route gives, with its cost.
 
-        Where all are at their rate limits, ``priority`` is the place in the line, else the route's.
+        The response cache comes first, where the route or the request wants it. Where all are at
+        their rate limits, ``priority`` is the place in the line, else the route's.
 
         Raises:
             ConfigError: there is no such route.
             ProviderRejectedError: the request itself is at fault, or was refused.
             AllDeploymentsFailedError: none answered; ``retryable`` tells whether waiting may help,
-                and ``details["retry_after_seconds"]`` how long.
+                and ``retry_after_seconds`` how long.
         """
         route = self._routing.find(request.route)
-        total = max(self._limits.total_seconds, request.timeout_seconds)
-        call = RoutedCall(request, time.monotonic() + total, on_failed_try)
-        call.priority = route.queue_priority if priority is None else priority
-        maker = self._makers.of(request)
-        call.todo = self._selection.select(route, call, maker)
-        self._retries.earn()
-        self._hedges.earn()
-        answer = await self._first_answer(call, None if maker else route)
+
+        def ask() -> Awaitable[Completion]:
+            return self._ask(self._begin(request, on_failed_try, route, priority), route)
+
+        answer = await (self._cache.answer(request, route, ask) if self._cache else ask())
         self._makers.remember(answer)
         return answer
 
-    async def _first_answer(self, call: RoutedCall, hedging: Route | None) -> Completion:
-        only_one = len(call.todo) == 1
-        while call.tries < self._limits.max_tries and call.remaining_seconds > 0:
-            ticket = await self._admission.admit(call)
-            if ticket is None:
-                break
-            answer = await self._answer(ticket, call, hedging)
-            if answer is not None:
-                return answer
-            if only_one and isinstance(call.errors[-1], ProviderConnectionError):
-                await self._back_off(call)
-        raise call.failure()
+    async def _ask(self, call: RoutedCall, route: Route) -> Completion:
+        maker = self._makers.of(call.request)
+        call.todo = self._selection.select(route, call, maker)
+        hedging = None if maker else route
+        return await self._failover.first_answer(call, hedging, self._asking.ask)
 
-    async def _answer(
-        self, ticket: Ticket, call: RoutedCall, route: Route | None
-    ) -> Completion | None:
-        """What a deployment says, or a second one; without ``route`` nobody else is asked."""
-        after = route and self._hedge_after(route, ticket)
-        if after is None:
-            return await self._try(ticket, call)
+    async def generate_stream(
+        self,
+        request: CompletionRequest,
+        *,
+        on_failed_try: Callable[[FailedTry], None] | None = None,
+        priority: int | None = None,
+    ) -> AsyncGenerator[Chunk, None]:
+        """The answer as it comes, then one chunk with all of it and its cost.
 
-        tickets = [ticket]
+        Until the first chunk is there it is asked for as by ``generate_completion``, with failover
+        and hedging, and raises the same. Close it when done with it early.
 
-        async def second() -> Try[Completion] | None:
-            other = await self._second_ticket(ticket, call)
-            if other is None:
-                return None
-            tickets.append(other)
-            return self._try(other, call)
-
-        try:
-            return await first_answer(self._try(ticket, call), after, second)
-        finally:
-            # A task that is cancelled before it began has left nothing.
-            for one in tickets:
-                self._admission.release(one)
-
-    async def _second_ticket(self, first: Ticket, call: RoutedCall) -> Ticket | None:
-        others = [d for d in call.todo if d != first.deployment]
-        if not others or call.tries >= self._limits.max_tries:
-            return None
-        if not self._hedges.spend(time.monotonic()):
-            return None
-        return await self._admission.admit_now(call, others)
-
-    def _hedge_after(self, route: Route, ticket: Ticket) -> float | None:
-        if route.hedge_after_seconds == "p95":
-            return ticket.health.latency.percentile(0.95)
-        return route.hedge_after_seconds
-
-    async def _try(self, ticket: Ticket, call: RoutedCall) -> Completion | None:
-        """One try; ``None`` where it failed and another may do better, or another one answered."""
-        try:
-            return await self._asking.ask(ticket, call)
-        except _MOVES_ON as error:
-            if not self._may_pass(error, ticket, call):
-                call.todo.remove(ticket.deployment)
-            return None
-
-    def _may_pass(self, error: ManusError, ticket: Ticket, call: RoutedCall) -> bool:
-        """Whether the same deployment is worth another try within this call.
-
-        It is when it said how long to wait, and after a broken connection where there is nowhere
-        else to go.
+        Raises:
+            TruncatedStreamError: the answer broke off after it had begun. No other deployment was
+                asked: what it would say could not be joined to what was said.
         """
-        asked = self._limits.cooldown.asked_seconds(error)
-        again = isinstance(error, RetryableError) and asked is not None
-        if isinstance(error, ProviderConnectionError) and call.todo == [ticket.deployment]:
-            again = again or call.tries < self._limits.connection_tries
-        return again and self._retries.spend(time.monotonic())
+        route = self._routing.find(request.route)
 
-    async def _back_off(self, call: RoutedCall) -> None:
+        def ask() -> AsyncGenerator[Chunk, None]:
+            return self._ask_stream(self._begin(request, on_failed_try, route, priority), route)
+
+        chunks = self._cache.stream(request, route, ask) if self._cache else ask()
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                if chunk.completion:
+                    self._makers.remember(chunk.completion)
+                yield chunk
+
+    async def _ask_stream(self, call: RoutedCall, route: Route) -> AsyncGenerator[Chunk, None]:
+        opened: list[OpenStream] = []
+
+        async def begin(ticket: Ticket, call: RoutedCall) -> OpenStream | None:
+            stream = await self._streaming.open(ticket, call)
+            opened.extend([stream] if stream else [])
+            return stream
+
+        maker = self._makers.of(call.request)
+        call.todo = self._selection.select(route, call, maker)
+        try:
+            stream = await self._failover.first_answer(call, None if maker else route, begin)
+            async with aclosing(self._streaming.read(stream, call)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            for one in opened:
+                await self._streaming.close(one)
+
+    async def generate_embeddings(
+        self,
+        request: EmbeddingRequest,
+        *,
+        on_failed_try: Callable[[FailedTry], None] | None = None,
+    ) -> Embeddings:
+        """Vectors of the request's model, from the first of the route's deployments of it.
+
+        Raises:
+            ConfigError: there is no such route.
+            UnsupportedError: the route has no deployment of that model.
+            AllDeploymentsFailedError: none of them answered.
+        """
+        route = self._routing.find(request.route)
+        call = self._begin(as_call(request), on_failed_try, route, None)
+        call.todo = deployments_of_model(self._routing.chain(route), request)
+        ask = partial(self._asking.embed, request=request)
+        return await self._failover.first_answer(call, None, ask)
+
+    async def count_tokens(
+        self, request: CompletionRequest, *, ask_provider: bool = False
+    ) -> TokenCount:
+        """Input tokens at the first deployment that could take the request.
+
+        An estimate made here, or with ``ask_provider`` the provider's own count, where it has one:
+        the answer says which. Nothing is spent.
+
+        Raises:
+            ConfigError: there is no such route.
+            ManusError: the provider was asked and did not answer.
+        """
+        route = self._routing.find(request.route)
+        call = self._begin(request, None, route, None)
+        call.todo = self._selection.select(route, call, self._makers.of(request))
         if not call.todo:
-            return
-        longest = min(5.0, self._limits.backoff_seconds * 2**call.tries)
-        await asyncio.sleep(min(random.uniform(0, longest), call.remaining_seconds))
+            raise call.failure()
+        first = call.todo[0]
+        counted: int | None = None
+        if ask_provider:
+            counted = await self._providers[first.provider].ask_token_count(
+                request, model=first.model
+            )
+        return TokenCount(
+            deployment=first.name,
+            input_tokens=call.count_tokens(first.model) if counted is None else counted,
+            counted_by="estimate" if counted is None else "provider",
+        )
+
+    def estimate_call(self, request: CompletionRequest) -> CallEstimate:
+        """What the call may take, to set it aside; quick and on the safe side.
+
+        Raises:
+            ConfigError: there is no such route.
+        """
+        return self._selection.estimate(self._routing.find(request.route), request)
+
+    def _begin(
+        self,
+        request: CompletionRequest,
+        on_failed_try: Callable[[FailedTry], None] | None,
+        route: Route,
+        priority: int | None,
+    ) -> RoutedCall:
+        deadline = self._failover.deadline(request.timeout_seconds)
+        call = RoutedCall(request, deadline, on_failed_try)
+        call.priority = route.queue_priority if priority is None else priority
+        self._failover.earn()
+        return call

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from core.completion import Completion, StopReason, TokenUsage
+from core.completion import Completion, CompletionRequest, StopReason, TokenUsage
 from core.errors import ContextOverflowError, ProviderRejectedError
+from core.ports import CallEstimate
 from providers.base import BaseProvider
 from providers.capabilities import capabilities_of, missing, needs_of
 from providers.deployment import Deployment
+from providers.generous import generous_request_tokens
 from providers.health import HealthBook
 from providers.route import Route, Routing
 from providers.routed_call import RoutedCall
@@ -50,6 +52,18 @@ class Selection:
             ordered |= dict.fromkeys(self._ordered(one, call))
         fitting = [d for d in self._capable(list(ordered), call) if self._fits(d, call)]
         return sorted(fitting, key=lambda d: d.provider != maker) if maker else fitting
+
+    def estimate(self, route: Route, request: CompletionRequest) -> CallEstimate:
+        """Of a request that has not been sent, at the highest known price of who may answer."""
+        read = generous_request_tokens(request)
+        deployments = [d for one in self._routing.chain(route) for d in one.deployments]
+        usual = max(self._healths.of(d.name).expected_output_tokens for d in deployments)
+        written = request.max_output_tokens or round(usual)
+        costs = [self._prices.cost_usd(_imagined(d, read, written)) for d in deployments]
+        known = [cost for cost in costs if cost is not None]
+        return CallEstimate(
+            input_tokens=read, output_tokens=written, cost_usd=max(known, default=None)
+        )
 
     def _ordered(self, route: Route, call: RoutedCall) -> list[Deployment]:
         if route.strategy == "priority" or len(route.deployments) < 2:

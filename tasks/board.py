@@ -28,7 +28,8 @@ class PlanBoard:
     def __init__(self, run: Run, plan: Plan) -> None:
         self._plan = plan
         self._key = f"plan-{run.key[:8]}"
-        self._status = {s.id: StepStatus.NOT_STARTED for s in plan.steps}
+        before = {i: report.status for i, report in run.settled.items()}
+        self._status = {s.id: before.get(s.id, StepStatus.NOT_STARTED) for s in plan.steps}
         self._turns: dict[str, int] = {}
         self._reasons: dict[str, str] = {}
         self._changed = asyncio.Event()

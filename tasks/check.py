@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from core.errors import AnswerToModelError, BadInputError, ConfigError, PlanErro
 from core.plan import Plan, PlanStep, check_structure
 from core.settings import first_problem
 from tasks import templates
+from tasks.abilities import route_for
 from tasks.services import Services
 from tools.invoke import check_arguments
 
@@ -87,15 +89,17 @@ def _check_names(step: PlanStep, services: Services, route: str) -> None:
         known = ", ".join(sorted(services.agents))
         raise PlanError(f"{place}: unknown agent '{step.agent}' (known: {known})", step_id=step.id)
     agent = services.agents[step.agent] if step.kind == "agent" else None
-    own = (step.tool,) if step.tool else agent.tools if agent else ()
-    for name in (*own, *(step.tools or ())):
+    # What an agent's file marks as optional and is not there, is not among its tools.
+    own = agent.tools_among(services.tools.names) if agent else ()
+    unmatched = [t for t in step.tools or () if not fnmatch.filter(services.tools.names, t)]
+    for name in (*((step.tool,) if step.tool else own), *unmatched):
         try:
             services.tools.get(name)
         except AnswerToModelError as error:
             raise PlanError(f"{place}: {error}", step_id=step.id) from error
     if step.kind != "tool":
         try:
-            services.router.check_route(step.model or route)
+            route_for(services.router, agent, step.model, route)
         except ConfigError as error:
             raise PlanError(f"{place}: {error}", step_id=step.id) from error
 

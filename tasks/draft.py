@@ -1,32 +1,28 @@
-"""A goal becomes a plan: one forced tool call, its mistakes told to the model at most twice."""
+"""A goal becomes a plan."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import yaml
 from prefect import task
 from prefect.client.schemas.objects import State
-from prefect.logging import get_run_logger
-from pydantic import ValidationError
 
-from core.completion import CompletionRequest, ToolChoice
 from core.errors import PlanError
 from core.fingerprint import fingerprint
-from core.message import Message, ToolCallPart, ToolResultPart, system, user
+from core.message import Message, system, user
 from core.plan import Plan
-from core.settings import first_problem
-from tasks.check import check_plan
-from tasks.create_plan import CREATE_PLAN, chained, create_plan_tool
+from tasks.create_plan import chained
 from tasks.journal import AttemptFailed
 from tasks.model_call import DurableModel
 from tasks.opening import write_file
+from tasks.planner import agents_text, ask_for_plan, checked_plan, has_small_model, planner_request
 from tasks.policies import KEY_PARAMETER, is_infrastructure_failure, state_of
 from tasks.progress import PlanReady
 from tasks.request import RunRequest
 from tasks.run import Position, Run, current_run
 
-TRIES = 3
 NAME = "draft-plan"
 STEP_ID = f"_{NAME}"
 """In record keys. No step of a plan can have it: theirs begin with a letter or digit."""
@@ -58,22 +54,11 @@ async def draft_plan(goal: str, attempt: int, key: str) -> Plan:
     """The model's plan for ``goal``, checked.
 
     Raises:
-        PlanError: none of three plans could run; says what was wrong with the last.
+        PlanError: no plan that the model made could run; says what was wrong with the last.
     """
     run = current_run()
     model = DurableModel(run, Position(STEP_ID, attempt), "planner")
-    messages = _opening(run, goal)
-    problem: PlanError | None = None
-    for turn in range(1, TRIES + 1):
-        completion = await model.complete(_request(run, messages), turn=turn)
-        call = next((c for c in completion.tool_calls if c.name == CREATE_PLAN), None)
-        try:
-            return _plan(run, goal, call)
-        except PlanError as error:
-            get_run_logger().warning("draft %d of %d: %s", turn, TRIES, error)
-            problem = error
-            messages += [completion.to_message(), _complaint(completion.tool_calls, error)]
-    raise PlanError(f"the model made no usable plan in {TRIES} tries: {problem}")
+    return await ask_for_plan(model, _opening(run, goal), partial(_plan, run, goal))
 
 
 async def obtain_plan(run: Run, request: RunRequest) -> tuple[Plan, tuple[State[Any], ...]]:
@@ -89,10 +74,15 @@ async def obtain_plan(run: Run, request: RunRequest) -> tuple[Plan, tuple[State[
     else:
         plan, state = await _drafted(run, request.goal)
         states = (state,)
+    announce(run, plan)
+    return plan, states
+
+
+def announce(run: Run, plan: Plan) -> None:
+    """Makes a plan the run's present one, on disk and for whoever watches."""
     run.plans.append(plan)
     run.tell(PlanReady(plan))
     write_file(run.directory / f"plan.v{plan.version}.yaml", to_yaml(plan))
-    return plan, states
 
 
 async def _drafted(run: Run, goal: str) -> tuple[Plan, State[Any]]:
@@ -114,7 +104,7 @@ async def _attempt_number(run: Run, goal: str) -> int:
     current = run.journal.current_attempt(STEP_ID, asked)
     if current and await run.store.aexists(Position(STEP_ID, current).step_key(run.key)):
         return current
-    setup = fingerprint(_request(run, _opening(run, goal)))
+    setup = fingerprint(planner_request(run, _opening(run, goal)))
     return run.journal.begin_attempt(STEP_ID, asked, setup)
 
 
@@ -125,47 +115,11 @@ def to_yaml(plan: Plan) -> str:
 
 
 def _opening(run: Run, goal: str) -> list[Message]:
-    agents = "\n".join(f"- {a.name}: {a.description}" for a in run.services.agents.values())
     files = "\n".join(f"- ../data/{f.path} ({f.size_bytes} bytes)" for f in run.data)
     given = f"\n\nFiles given by the user:\n{files}" if files else ""
-    return [system(_PROMPT.format(agents=agents)), user(f"Goal: {goal}{given}")]
+    return [system(_PROMPT.format(agents=agents_text(run))), user(f"Goal: {goal}{given}")]
 
 
-def _request(run: Run, messages: list[Message]) -> CompletionRequest:
-    return CompletionRequest(
-        messages=tuple(messages),
-        route=run.options.model,
-        tools=(create_plan_tool(run.services.agents, _is_small(run)),),
-        tool_choice=ToolChoice(mode="named", name=CREATE_PLAN),
-        parallel_tool_calls=False,
-    )
-
-
-def _plan(run: Run, goal: str, call: ToolCallPart | None) -> Plan:
-    if call is None:
-        raise PlanError(f"you must call {CREATE_PLAN}")
-    if call.arguments_error:
-        raise PlanError(f"arguments: {call.arguments_error}")
-    drafted = chained(call.arguments) if _is_small(run) else call.arguments
-    values: dict[str, Any] = {**drafted, "goal": goal, "author": "model"}
-    try:
-        plan = Plan.model_validate(values)
-    except ValidationError as error:
-        raise PlanError(first_problem(error)) from error
-    check_plan(plan, run.services, run.options.model)
-    return plan
-
-
-def _is_small(run: Run) -> bool:
-    return run.services.router.uses_only_local_model
-
-
-def _complaint(calls: tuple[ToolCallPart, ...], error: PlanError) -> Message:
-    """Every call needs an answer; without any call the complaint is the user's."""
-    text = f"This plan cannot run: {error}. Call {CREATE_PLAN} again with a corrected plan."
-    if not calls:
-        return user(text)
-    answers = tuple(
-        ToolResultPart(call_id=c.id, name=c.name, text=text, is_error=True) for c in calls
-    )
-    return Message(role="tool", parts=answers)
+def _plan(run: Run, goal: str, arguments: dict[str, Any]) -> Plan:
+    drafted = chained(arguments) if has_small_model(run) else arguments
+    return checked_plan(run, {**drafted, "goal": goal, "author": "model"})

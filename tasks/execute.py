@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -29,10 +29,12 @@ from core.fingerprint import fingerprint
 from core.plan import Plan, PlanStep
 from core.result import StepReport, StepResult, StepStatus
 from core.usage import UsageEvent
-from tasks.inputs import StepInputs, Upstream, brief, resolve, step_fingerprint
+from tasks.conversation import from_outside
+from tasks.inputs import StepInputs, brief, resolve, step_fingerprint
 from tasks.journal import AttemptFailed
 from tasks.policies import is_infrastructure_failure, state_of
 from tasks.progress import Progress
+from tasks.reuse import keep, take_over
 from tasks.run import Position, Run
 from tasks.schedule import Work, run_dag
 from tasks.step import StepWork, allowed_tools, mark_skipped, route_of, run_step
@@ -51,34 +53,45 @@ KEEPS_ATTEMPT = (
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """A settled step; ``state`` is what Prefect draws the edges to its dependants from."""
+    """A settled step.
+
+    ``state`` is what Prefect draws the edges to its dependants from, None where this flow run has
+    none of it yet. ``revisable``: it ended badly, in a way that a plan may be made around.
+    ``untrusted``: what it says may hold strangers' words.
+    """
 
     report: StepReport
-    state: State[Any]
+    state: State[Any] | None
+    revisable: bool = False
+    untrusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StepExecutor:
-    """Executes and skips the steps of one plan."""
+    """Executes and skips the steps of one plan.
+
+    ``upstream`` are the states that its first steps wait for. ``kept`` are outcomes of an earlier
+    version of the plan that hold in this one.
+    """
 
     run: Run
     plan: Plan
     upstream: tuple[State[Any], ...] = ()
+    kept: Mapping[str, StepOutcome] = field(default_factory=dict[str, StepOutcome])
 
     async def run_all(self) -> dict[str, StepOutcome]:
         """Settles every step of the plan."""
-        limit = self.run.options.max_parallel_steps
         work = Work(execute=self.execute, skip=self.skip, passes=self.passes)
         return await run_dag(
             {s.id: s.depends_on for s in self.plan.steps},
             work,
-            limit or self.run.services.settings.run.max_parallel_steps,
+            self.run.slots,
         )
 
     def last_states(self, outcomes: Mapping[str, StepOutcome]) -> list[State[Any]]:
         """The states of the steps that no other step waits for."""
         ends = [step_id for step_id, below in self.plan.dependants().items() if not below]
-        return [outcomes[i].state for i in ends]
+        return [state for i in ends if (state := outcomes[i].state)]
 
     def passes(self, step_id: str, outcome: StepOutcome) -> bool:
         return outcome.report.status is StepStatus.COMPLETED or (
@@ -103,14 +116,18 @@ class StepExecutor:
     async def execute(self, step_id: str, upstream: Mapping[str, StepOutcome]) -> StepOutcome:
         """Runs attempts until one completes, none is left, or the cause of failure is outside."""
         step = self.plan.step(step_id)
+        if step_id in self.kept:
+            return await self._kept(step_id, _states(upstream) or self.upstream)
+        self.run.begun.add(step_id)
         self.run.tell(Progress(step_id, StepStatus.IN_PROGRESS))
         began = time.monotonic()
         inputs = self._inputs(step, upstream)
         after = _states(upstream) or self.upstream
         left = step.retries
         while True:
+            is_first = not self.run.journal.attempts(step.id)
             attempt = await self._attempt_number(step, inputs)
-            state = await self._attempt(StepWork(step, inputs, attempt), after)
+            state = await self._attempt(StepWork(step, inputs, attempt), after, is_first=is_first)
             outcome = await state.aresult(raise_on_failure=False)
             if not isinstance(outcome, StepResult):
                 self._note_failure(step, attempt, outcome, time.monotonic() - began)
@@ -121,6 +138,16 @@ class StepExecutor:
                     continue
             return self._settled(step, state, outcome, time.monotonic() - began)
 
+    async def _kept(self, step_id: str, after: Sequence[State[Any]]) -> StepOutcome:
+        """An outcome of an earlier version. Its record shows it in a flow run that has no bar."""
+        outcome = self.kept[step_id]
+        if outcome.state is not None or outcome.report.result is None:
+            return outcome
+        nothing_to_do = PlanError(f"step '{step_id}' is finished")
+        attempt = outcome.report.result.attempt
+        work = StepWork(self.plan.step(step_id), nothing_to_do, attempt)
+        return replace(outcome, state=await self._attempt(work, after, is_first=False))
+
     def _inputs(
         self, step: PlanStep, upstream: Mapping[str, StepOutcome]
     ) -> StepInputs | PlanError:
@@ -129,7 +156,7 @@ class StepExecutor:
         )
         tool = self.run.services.tools.get(step.tool) if step.tool else None
         try:
-            upstream_inputs = Upstream(briefs=briefs, data=self.run.data)
+            upstream_inputs = from_outside(self.run, step.id, briefs)
             return resolve(self.plan, step, upstream_inputs, tool.verbatim if tool else frozenset())
         except PlanError as error:
             return error
@@ -147,19 +174,22 @@ class StepExecutor:
 
     def _setup(self, step: PlanStep) -> str:
         agent = self.run.services.agents.get(step.agent) if step.kind == "agent" else None
-        tools = self.run.services.tools.definitions(allowed_tools(step, agent))
+        tools = self.run.services.tools.definitions(
+            allowed_tools(step, agent, self.run.services.tools.names)
+        )
         return fingerprint(agent, route_of(self.run, step), tools)
 
-    async def _attempt(self, work: StepWork, after: Sequence[State[Any]]) -> State[Any]:
+    async def _attempt(
+        self, work: StepWork, after: Sequence[State[Any]], *, is_first: bool = False
+    ) -> State[Any]:
+        if taken_over := await take_over(self.run, work, after, is_first=is_first):
+            return taken_over
         settings = self.run.services.settings.run
-        task = _step_task(
-            work.step.timeout_seconds,
-            settings.infrastructure_retries,
-            settings.retry_delay_seconds,
-        )
+        task = _step_task(settings.infrastructure_retries, settings.retry_delay_seconds)
         key = Position(work.step.id, work.attempt).step_key(self.run.key)
         state = await state_of(task, work=work, key=key, label=work.label, after=after)
         raise_if_unsaved(self.run.store)
+        await keep(self.run, work, state)
         return state
 
     def _note_failure(self, step: PlanStep, attempt: int, error: Any, duration: float) -> None:
@@ -199,25 +229,31 @@ class StepExecutor:
             error_type=None if completed else type(outcome).__name__,
             result=completed,
             duration_seconds=duration,
-            reused=state.name == "Cached",
+            reused=state.name == "Cached" or bool(completed and completed.reused_from),
+            notes=self.run.journal.notes(step.id),
         )
         self.run.settled[step.id] = report
-        return StepOutcome(report, state)
+        failed = isinstance(outcome, StepFailedError)
+        return StepOutcome(
+            report,
+            state,
+            revisable=completed is None and _is_revisable(outcome),
+            untrusted=completed.untrusted if completed else failed and outcome.untrusted,
+        )
 
 
 @cache
-def _step_task(timeout_seconds: float, retries: int, retry_delay_seconds: float) -> Task[..., Any]:
+def _step_task(retries: int, retry_delay_seconds: float) -> Task[..., Any]:
     """``run_step`` under these limits. Making one costs milliseconds, most steps share one."""
     return run_step.with_options(
         retries=retries,
         retry_delay_seconds=retry_delay_seconds,
         retry_condition_fn=is_infrastructure_failure,
-        timeout_seconds=timeout_seconds,
     )
 
 
 def _states(upstream: Mapping[str, StepOutcome]) -> tuple[State[Any], ...]:
-    return tuple(o.state for o in upstream.values())
+    return tuple(o.state for o in upstream.values() if o.state)
 
 
 def _is_honest(error: Any) -> bool:
@@ -228,6 +264,12 @@ def _is_honest(error: Any) -> bool:
     if isinstance(error, TimeoutError):
         return True
     return not isinstance(error, (*KEEPS_ATTEMPT, OSError, asyncio.CancelledError))
+
+
+def _is_revisable(error: Any) -> bool:
+    """A person's refusal is not planned around, nor a call whose effect nobody knows."""
+    refused = isinstance(error, StepFailedError) and error.refused
+    return _is_honest(error) and not refused and not isinstance(error, UnknownOutcomeError)
 
 
 def _bad_status(error: Any) -> StepStatus:

@@ -9,6 +9,8 @@ from core.base import JsonObject, Value
 from core.fingerprint import fingerprint
 from core.plan import Plan, PlanStep
 from core.result import FileRef, StepResult
+from core.run import Utterance
+from core.untrusted import marked
 from tasks import templates
 
 MAX_BRIEF_CHARS = 8_000
@@ -23,16 +25,27 @@ class Brief(Value):
     summary: str
     output: Any = None
     files: tuple[FileRef, ...] = ()
+    untrusted: bool = False
 
 
 class Upstream(Value):
     """What reaches a step from outside it.
 
-    ``data`` are the files that the caller gave the run, reachable as ``../data/<path>``.
+    ``data`` are the files that the caller gave the run, reachable as ``../data/<path>``, ``files``
+    those that lie in the step's own directory from the start. ``conversation`` is what was said
+    before the run. ``trusts_data``: the caller answers for what those files say.
     """
 
     briefs: tuple[Brief, ...] = ()
     data: tuple[FileRef, ...] = ()
+    files: tuple[FileRef, ...] = ()
+    conversation: tuple[Utterance, ...] = ()
+    trusts_data: bool = False
+
+    @property
+    def untrusted(self) -> bool:
+        """Whether anything here may be a stranger's words."""
+        return any(b.untrusted for b in self.briefs) or bool(self.data and not self.trusts_data)
 
 
 class StepInputs(Value):
@@ -43,6 +56,9 @@ class StepInputs(Value):
     args: JsonObject
     briefs: tuple[Brief, ...]
     data: tuple[FileRef, ...]
+    files: tuple[FileRef, ...] = ()
+    conversation: tuple[Utterance, ...] = ()
+    untrusted: bool = False
 
 
 def brief(step: PlanStep, result: StepResult | None) -> Brief:
@@ -54,6 +70,7 @@ def brief(step: PlanStep, result: StepResult | None) -> Brief:
         summary=result.summary,
         output=result.output,
         files=result.files,
+        untrusted=result.untrusted,
     )
 
 
@@ -75,6 +92,9 @@ def resolve(plan: Plan, step: PlanStep, upstream: Upstream, verbatim: frozenset[
         args=args,
         briefs=upstream.briefs,
         data=upstream.data,
+        files=upstream.files,
+        conversation=upstream.conversation,
+        untrusted=plan.untrusted or upstream.untrusted,
     )
 
 
@@ -99,24 +119,34 @@ def step_fingerprint(step: PlanStep, inputs: StepInputs) -> str:
     return fingerprint(wording, inputs)
 
 
-def prompt_for(step: PlanStep, inputs: StepInputs) -> str:
-    """The step as a model reads it."""
-    lines = [f"Goal of the whole plan: {inputs.goal}"] if inputs.goal else []
-    lines += [f"Your step: {step.title}", inputs.instructions]
+def prompt_for(step: PlanStep, inputs: StepInputs, secret: str) -> str:
+    """The step as a model reads it. ``secret`` is for the marks around what strangers wrote."""
+    lines = [inputs.instructions]
+    if inputs.goal != inputs.instructions:
+        above = [f"Goal of the whole plan: {inputs.goal}"] if inputs.goal else []
+        lines = [*above, f"Your step: {step.title}", *lines]
     if inputs.data:
         lines += ["Files given by the user (read-only):"]
         lines += [f"- ../data/{f.path} ({f.size_bytes} bytes)" for f in inputs.data]
+    if inputs.files:
+        lines += ["Files of this conversation, in your directory:"]
+        lines += [f"- {f.path} ({f.size_bytes} bytes)" for f in inputs.files]
     for item in inputs.briefs:
-        lines += [f"Result of step '{item.step_id}' ({item.title}):", _cut(item.summary)]
+        lines += [f"Result of step '{item.step_id}' ({item.title}):", _said(item, secret)]
         lines += [f"- file ../{item.step_id}/{f.path} ({f.size_bytes} bytes)" for f in item.files]
     return "\n".join(lines)
 
 
-def completion_prompt(step: PlanStep, inputs: StepInputs) -> str:
+def completion_prompt(step: PlanStep, inputs: StepInputs, secret: str) -> str:
     """Instructions that use templates say themselves what the model is to see, and no more."""
     if templates.contains_template(step.instructions):
         return inputs.instructions
-    return prompt_for(step, inputs)
+    return prompt_for(step, inputs, secret)
+
+
+def _said(item: Brief, secret: str) -> str:
+    text = _cut(item.summary)
+    return marked(text, secret) if item.untrusted else text
 
 
 def _cut(text: str) -> str:

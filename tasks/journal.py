@@ -55,8 +55,37 @@ class CallFailed(Value):
     key: str
 
 
+class ReuseBegun(Value):
+    """The attempt is about to take over the step that is kept under ``key``, of another run."""
+
+    entry: Literal["reuse_begun"] = "reuse_begun"
+    step_id: str
+    attempt: int
+    key: str
+
+
+class RunOpened(Value):
+    """A process began to work on the run, at ``at`` (seconds since 1970).
+
+    ``wall_before`` are the seconds that others had worked on it.
+    """
+
+    entry: Literal["run_opened"] = "run_opened"
+    at: float
+    wall_before: float
+
+
+class StepNote(Value):
+    """What an agent noted on its step."""
+
+    entry: Literal["step_note"] = "step_note"
+    step_id: str
+    text: str
+
+
 Entry = Annotated[
-    AttemptBegun | AttemptFailed | CallBegun | CallFailed, Field(discriminator="entry")
+    AttemptBegun | AttemptFailed | CallBegun | CallFailed | ReuseBegun | RunOpened | StepNote,
+    Field(discriminator="entry"),
 ]
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
 
@@ -74,6 +103,9 @@ class Journal:
         self._attempts: dict[str, AttemptBegun] = {}
         self._failed: set[tuple[str, int]] = set()
         self._calls: Counter[str] = Counter()
+        self._notes: dict[str, list[str]] = {}
+        self._opened: RunOpened | None = None
+        self._reuses: dict[tuple[str, int], str] = {}
         whole = self._load()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.ftruncate(self._file, whole)
@@ -109,6 +141,24 @@ class Journal:
                 self._calls[entry.key] += 1
             case CallFailed():
                 self._calls[entry.key] -= 1
+            case ReuseBegun():
+                self._reuses[entry.step_id, entry.attempt] = entry.key
+            case RunOpened():
+                self._opened = entry
+            case StepNote():
+                self._notes.setdefault(entry.step_id, []).append(entry.text)
+
+    def open_run(self, now: float, last_seen: float) -> float:
+        """Notes that a process begins to work, and returns the seconds that others have worked.
+
+        ``last_seen`` is when the one before left its last trace. What it did after that is not
+        known, and a process that only waited since then has worked no longer.
+        """
+        before = 0.0
+        if self._opened:
+            before = self._opened.wall_before + max(0.0, last_seen - self._opened.at)
+        self.append(RunOpened(at=now, wall_before=before))
+        return before
 
     def current_attempt(self, step_id: str, fingerprint: str) -> int | None:
         """The attempt to go on with: the last one, unless it failed or its inputs changed."""
@@ -136,6 +186,14 @@ class Journal:
         """How many attempts were begun."""
         last = self._attempts.get(step_id)
         return last.attempt if last else 0
+
+    def reuse_of(self, step_id: str, attempt: int) -> str | None:
+        """The key of the kept step that the attempt takes over, if it does."""
+        return self._reuses.get((step_id, attempt))
+
+    def notes(self, step_id: str) -> tuple[str, ...]:
+        """What agents noted on a step, oldest first."""
+        return tuple(self._notes.get(step_id, ()))
 
     def in_flight(self, key: str) -> int:
         """How often the call under ``key`` was begun without an end.

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from uuid import uuid4
 
 from core.base import Value, as_stored
 from core.completion import Completion, CompletionRequest
 from core.errors import ManusError, StaleRecordError
 from core.fingerprint import fingerprint
-from core.ports import FailedTry
+from core.ports import CallKind, FailedTry
 from core.result import Spend
 from core.usage import UsageEvent
-from tasks.accounting import with_answer
+from tasks.accounting import with_answer, with_failure
 from tasks.budget import spend_of
 from tasks.journal import CallBegun, CallFailed
 from tasks.progress import Progress
 from tasks.run import Position, Run
+from tasks.spending import set_aside
 from tasks.store import once
-
-CHARS_PER_TOKEN = 3
-"""For reservations before a call: on the safe side for prose, near the truth for code and JSON."""
 
 
 class ModelCallRecord(Value):
@@ -46,7 +43,9 @@ class DurableModel:
     spend: Spend = field(default_factory=Spend)
     on_answer: Callable[[int, Completion], None] | None = None
 
-    async def complete(self, request: CompletionRequest, *, turn: int) -> Completion:
+    async def complete(
+        self, request: CompletionRequest, *, turn: int, kind: CallKind = "turn"
+    ) -> Completion:
         """The committed answer at this position, asked for first where there is none.
 
         Raises:
@@ -55,7 +54,11 @@ class DurableModel:
             StaleRecordError: the record answers another request.
             AllDeploymentsFailedError, ProviderRejectedError: from the router.
         """
-        key = self.position.model_key(self.run.key, turn)
+        key = self.position.model_key(self.run.key, turn, kind)
+        return await self.complete_at(key, request, turn)
+
+    async def complete_at(self, key: str, request: CompletionRequest, turn: int) -> Completion:
+        """``complete`` under another record key of the same attempt."""
         asked = fingerprint(request)
         record, replayed = await once(
             self.run.store, key, lambda: self._ask(request, turn, key, asked)
@@ -77,25 +80,25 @@ class DurableModel:
         self, request: CompletionRequest, turn: int, key: str, asked: str
     ) -> ModelCallRecord:
         self._account_for_lost_calls(key, turn)
-        reserved = len(request.model_dump_json()) // CHARS_PER_TOKEN
-        self.run.meter.reserve(reserved)
-        self.run.journal.append(CallBegun(key=key, kind="model", request_hash=asked))
-        spent = Spend()
-        tries: list[FailedTry] = []
-        try:
-            completion = await self._answer(request, turn, key, tries)
-            spent = spend_of(completion)
-        finally:
-            self.run.meter.settle(reserved, spent)
-            for failed in tries:
-                self._emit_failed(failed, turn, request)
+        estimate = self.run.services.router.estimate_call(request)
+        limits = (self.run.meter, self.run.services.ledger)
+        async with set_aside(*limits, estimate, self.run.options.tags) as bill:
+            self.run.journal.append(CallBegun(key=key, kind="model", request_hash=asked))
+            tries: list[FailedTry] = []
+            try:
+                completion = await self._answer(request, turn, key, tries)
+                bill.spent = spend_of(completion)
+            finally:
+                for failed in tries:
+                    self.run.emit(with_failure(self._row(turn), failed, request.route))
         event = self._event(turn, request, completion, key)
-        event = event.model_copy(update={"try_index": len(tries)})
         return ModelCallRecord(request_hash=asked, completion=completion, event=event)
 
     async def _answer(
         self, request: CompletionRequest, turn: int, key: str, tries: list[FailedTry]
     ) -> Completion:
+        if self.position.attempt > 1:  # kept answers would repeat the attempt that failed
+            request = request.model_copy(update={"cache_refresh": True})
         try:
             answer = await self.run.services.router.generate_completion(
                 request, on_failed_try=tries.append
@@ -119,23 +122,6 @@ class DurableModel:
                     }
                 )
             )
-
-    def _emit_failed(self, failed: FailedTry, turn: int, request: CompletionRequest) -> None:
-        self.run.emit(
-            self._row(turn).model_copy(
-                update={
-                    "event_id": uuid4().hex,
-                    "outcome": "error",
-                    "error_type": failed.error_type,
-                    "provider_name": failed.provider,
-                    "deployment": failed.deployment,
-                    "request_model": failed.model,
-                    "route": request.route,
-                    "duration_seconds": failed.duration_seconds,
-                    "try_index": failed.try_index,
-                }
-            )
-        )
 
     def _row(self, turn: int) -> UsageEvent:
         return UsageEvent(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,6 +13,7 @@ from pathlib import Path
 
 from core.plan import DATA_DIRECTORY
 from tasks.budget import BudgetMeter
+from tasks.conversation import carry_files
 from tasks.journal import Journal
 from tasks.lease import RunLease
 from tasks.recovery import recall
@@ -39,7 +42,11 @@ async def opened(
         results = services.settings.home / "results"
         storage = services.storage or RecordStorage(basepath=str(results))
         check_records(storage, run_key)
-        workspace = _workspace(directory, request)
+        last_seen = _last_trace(directory, storage, run_key)
+        request, workspace = _workspace(directory, request)
+        journal = Journal(directory / "journal.jsonl")
+        worked = journal.open_run(time.time(), last_seen)
+        budget = request.options.budget or services.settings.run.budget
         run = Run(
             key=run_key,
             flow_run_id=flow_run_id,
@@ -47,10 +54,15 @@ async def opened(
             options=request.options,
             services=services,
             store=open_store(storage),
-            journal=Journal(directory / "journal.jsonl"),
-            meter=BudgetMeter(request.options.budget or services.settings.run.budget),
+            journal=journal,
+            meter=BudgetMeter(budget, wall_before=worked),
             workspace=workspace,
+            workflow=request.workflow,
+            carried=request.carried,
             data=StepDirectory(DATA_DIRECTORY, workspace.root, ()).list_files(),
+            slots=asyncio.Semaphore(
+                request.options.max_parallel_steps or services.settings.run.max_parallel_steps
+            ),
         )
         try:
             recall(run, storage)
@@ -63,19 +75,31 @@ async def opened(
         lease.release()
 
 
-def _workspace(directory: Path, request: RunRequest) -> Workspace:
+def _last_trace(directory: Path, storage: RecordStorage, run_key: str) -> float:
+    """When this run was last worked on, in seconds since 1970; 0 for a new one.
+
+    To be asked before the journal is opened, which counts as a trace.
+    """
+    traces = [directory / "journal.jsonl", directory / "report.json", *storage.files(run_key)]
+    return max((path.stat().st_mtime for path in traces if path.is_file()), default=0.0)
+
+
+def _workspace(directory: Path, request: RunRequest) -> tuple[RunRequest, Workspace]:
     """The run's directory tree; a new run's gets the caller's files, then the request is saved."""
     for stale in ("report.json", "report.md"):  # of an earlier end; this is a new beginning
         (directory / stale).unlink(missing_ok=True)
     if (directory / REQUEST_FILE).exists():
-        return Workspace(directory / "workspace")
+        return request, Workspace(directory / "workspace")
     # Whatever is there was left by a process that died before the request was saved.
     shutil.rmtree(directory / "workspace", ignore_errors=True)
     workspace = Workspace(directory / "workspace")
     for path in request.options.inputs:
         workspace.add_data_file(Path(path))
+    if earlier := request.options.files_of:
+        carried = carry_files(directory.parent / earlier / "workspace", workspace)
+        request = request.model_copy(update={"carried": carried})
     write_file(directory / REQUEST_FILE, request.model_dump_json(indent=2))
-    return workspace
+    return request, workspace
 
 
 def write_file(path: Path, content: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -13,6 +14,9 @@ from prefect.task_engine import run_task
 from prefect.utilities.annotations import quote
 
 from core.errors import AllDeploymentsFailedError, RetryableError
+
+LONGEST_WAIT_SECONDS = 300.0
+"""Between two tries of a task, whatever providers ask for."""
 
 
 def _key_parameter(context: TaskRunContext, parameters: dict[str, Any]) -> str | None:
@@ -32,9 +36,22 @@ async def is_infrastructure_failure(
     it a new attempt number. Must be async: Prefect never retries on a sync one here.
     """
     outcome = await state.aresult(raise_on_failure=False)
-    if isinstance(outcome, AllDeploymentsFailedError):
-        return outcome.retryable
-    return isinstance(outcome, RetryableError)
+    if not isinstance(outcome, RetryableError | AllDeploymentsFailedError):
+        return False
+    if isinstance(outcome, AllDeploymentsFailedError) and not outcome.retryable:
+        return False
+    await _wait_as_asked(outcome.retry_after_seconds, task.retry_delay_seconds)
+    return True
+
+
+async def _wait_as_asked(asked: float | None, delay: Any) -> None:
+    """What the providers asked for beyond the task's own delay, which Prefect waits after this.
+
+    A retry before they are ready would only fail again.
+    """
+    own = float(delay) if isinstance(delay, int | float) else 0.0
+    if asked is not None and asked > own:
+        await asyncio.sleep(min(asked, LONGEST_WAIT_SECONDS) - own)
 
 
 async def state_of(

@@ -32,6 +32,7 @@ def build_report(run: Run, plan: Plan, summary: str, started_at: datetime) -> Ru
         summary=summary,
         spend=run.meter.spend + Spend(tool_calls=sum(_tool_calls(s) for s in steps)),
         directory=str(run.directory),
+        replaced=tuple(run.replaced),
     )
 
 
@@ -105,6 +106,12 @@ def to_markdown(report: RunReport) -> str:
         if s.result
         for f in s.result.files
     ]
+    notes = [f"- {s.step_id}: {note}" for s in report.steps for note in s.notes]
+    if notes:
+        lines += ["", "Notes:", "", *notes]
+    if report.replaced:
+        lines += ["", f"Planned anew (now version {report.plan_version}):", ""]
+        lines += [f"- {r.step_id} {r.status.value}: {r.reason}" for r in report.replaced]
     if files:
         lines += ["", f"Files, under `{report.directory}/workspace/`:", "", *files]
     return "\n".join(lines) + "\n"
@@ -112,8 +119,17 @@ def to_markdown(report: RunReport) -> str:
 
 def _row(step: StepReport) -> str:
     said = step.result.summary if step.result else step.reason or ""
+    if step.result and (origin := step.result.reused_from):
+        said = f"(reused from run {origin.run_key}, {_age(origin.age_seconds)} old) {said}"
     cell = " ".join(said.split()).replace("|", "\\|")[:300]
     return (
         f"| {step.title} | {step.status.value} | {step.attempts} "
         f"| {step.duration_seconds:.1f} | {cell} |"
     )
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

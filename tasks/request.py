@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
 from core.base import Value, as_stored
 from core.errors import BadInputError, CorruptRecordError, RunNotFoundError
 from core.plan import Plan
+from core.result import FileRef
 from core.run import RunOptions
 from core.settings import PROJECT_ROOT
 from tasks.check import check_plan, read_plan, with_vars
@@ -22,12 +24,16 @@ class RunRequest(Value):
     """Kept in the run's directory, so that any run can be resumed by its key.
 
     ``only_drafts`` marks the drafting of a plan that is not to be run, which is no run to resume.
+    ``workflow`` is the flow that was asked; ``carried`` are the files taken over from
+    ``options.files_of``.
     """
 
     goal: str
     plan: Plan | None
     options: RunOptions
     only_drafts: bool = False
+    workflow: Literal["plan_and_run", "run_agent"] = "plan_and_run"
+    carried: tuple[FileRef, ...] = ()
 
 
 def prepare(
@@ -55,6 +61,8 @@ def prepare(
         options = saved.options.model_copy(update={"budget": budget})
         request = saved.model_copy(update={"options": options})
     else:
+        if options.files_of:
+            options = options.model_copy(update={"files_of": find_run(home, options.files_of)})
         request = _new_request(goal, plan, options)
     services.router.check_route(options.model)
     if request.plan:

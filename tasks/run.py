@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -9,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.plan import Plan
+from core.ports import CallKind
 from core.result import FileRef, StepReport
-from core.run import RunOptions
+from core.run import ApprovalPolicy, RunOptions
 from core.usage import UsageEvent
 from tasks.budget import BudgetMeter
 from tasks.journal import Journal
@@ -25,9 +27,13 @@ from tools.workspace import Workspace
 class Run:
     """Passed to tasks by context, not by parameter: Prefect would record and hash it.
 
-    ``plans`` are its plan's versions, ``settled`` the steps that ended, as far as it has come.
+    ``plans`` are its plan's versions, ``begun`` and ``settled`` the steps that began and ended, as
+    far as it has come. ``replaced`` ended badly and were planned anew.
 
-    ``resources`` are what its tools keep open.
+    ``resources`` are what its tools keep open. ``slots`` are its steps' to run in, ``asking`` is
+    held by whoever puts a question to a person.
+
+    ``data`` are the caller's files, ``carried`` those of the run that this one goes on from.
 
     ``key`` is the id of the first flow run; it stays the same over resumes. ``flow_run_id`` is the
     present one's.
@@ -43,12 +49,26 @@ class Run:
     meter: BudgetMeter
     workspace: Workspace
     data: tuple[FileRef, ...] = ()
+    carried: tuple[FileRef, ...] = ()
+    workflow: str = "plan_and_run"
     resources: Resources = field(default_factory=Resources)
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     plans: list[Plan] = field(default_factory=list[Plan])
+    begun: set[str] = field(default_factory=set[str])
     settled: dict[str, StepReport] = field(default_factory=dict[str, StepReport])
+    replaced: list[StepReport] = field(default_factory=list[StepReport])
     listeners: list[Callable[[RunEvent], None]] = field(
         default_factory=list[Callable[[RunEvent], None]]
     )
+
+    @property
+    def approvals(self) -> ApprovalPolicy:
+        """The run's own policy, else the configuration's."""
+        chosen = self.options.approvals
+        if isinstance(chosen, str):
+            return ApprovalPolicy(high_risk=chosen, untrusted=chosen)
+        return chosen or self.services.settings.run.approvals
 
     def tell(self, event: RunEvent) -> None:
         for listener in (*self.services.listeners, *self.listeners):
@@ -60,7 +80,7 @@ class Run:
             "run_key": self.key,
             "flow_run_id": self.flow_run_id,
             "tags": self.options.tags,
-            "workflow_name": "plan_and_run",
+            "workflow_name": self.workflow,
         }
         self.services.sink.emit(event.model_copy(update=mark))
 
@@ -89,8 +109,9 @@ class Position:
     step_id: str
     attempt: int
 
-    def model_key(self, run_key: str, turn: int) -> str:
-        return f"{run_key}/{self.step_id}/a{self.attempt}/t{turn:03d}-model"
+    def model_key(self, run_key: str, turn: int, kind: CallKind = "turn") -> str:
+        name = "model" if kind == "turn" else f"{kind}-model"
+        return f"{run_key}/{self.step_id}/a{self.attempt}/t{turn:03d}-{name}"
 
     def tool_key(self, run_key: str, turn: int, index: int) -> str:
         return f"{run_key}/{self.step_id}/a{self.attempt}/t{turn:03d}-c{index:02d}-tool"

@@ -1,4 +1,4 @@
-"""The DAG scheduler: every step as soon as what it needs is there, at most ``limit`` at once."""
+"""The DAG scheduler: every step as soon as what it needs is there and a slot is free."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Work(Generic[T]):
 
 
 async def run_dag(
-    depends_on: Mapping[str, Sequence[str]], work: Work[T], limit: int
+    depends_on: Mapping[str, Sequence[str]], work: Work[T], slots: asyncio.Semaphore
 ) -> dict[str, T]:
     """Settles every step and returns the outcomes by id.
 
     Args:
         depends_on: an acyclic graph; every dependency is itself a key.
         work: what to do with a step.
-        limit: how many steps ``execute`` at the same time, at least 1.
+        slots: one for each step that may ``execute`` at the same time. A step that waits for
+            something else may give its own back meanwhile.
 
     Raises the first exception of ``work``, after the steps under way were cancelled.
     """
-    slots = asyncio.Semaphore(limit)
     running: dict[str, asyncio.Task[T]] = {}
 
     async def settle(step_id: str) -> T:

@@ -7,7 +7,7 @@ import gc
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 from agents.load import load_agents
 from analytics.spool import SpoolWriter
 from core.agent import AgentSpec
-from core.ports import Router, UsageSink
+from core.mcp import load_mcp_settings
+from core.ports import Limiter, Router, UsageSink
 from core.settings import Settings, load_settings
 from core.usage import UsageEvent
 from providers.factory import build_router
 from tasks.progress import RunEvent
+from tasks.spending import SpendingLedger
+from tools.mcp.servers import connect_servers
 from tools.registry import ToolRegistry, default_registry
 from tools.resources import Resources, resources
 from tools.sandbox.base import Sandbox
@@ -34,7 +37,7 @@ class Services:
     """Ports and registries. Replace one (``dataclasses.replace``) to extend or to test.
 
     ``storage`` defaults to MANUS_HOME's. ``listeners`` are told what happens in a run. Setting
-    ``cancel_requested`` cancels it.
+    ``cancel_requested`` cancels it. ``ledger`` is there where ``[budgets]`` limits anything.
     """
 
     settings: Settings
@@ -47,6 +50,7 @@ class Services:
     listeners: tuple[Callable[[RunEvent], None], ...] = ()
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
     resources: Resources = field(default_factory=Resources)
+    ledger: SpendingLedger | None = None
 
 
 LEARNING_STRATEGIES = frozenset({"latency", "adaptive"})
@@ -71,27 +75,51 @@ async def open_services(settings: Settings | None = None) -> AsyncGenerator[Serv
     """The services given by ``using``, else new ones from the configuration, closed at the end.
 
     Raises:
-        ConfigError: a file, key or agent is wrong, or no provider is configured.
+        ConfigError: a file (mcp.json too), key or agent is wrong, or no provider is configured.
         SandboxUnavailableError: nothing on this machine can run tools safely.
     """
     if (given := _CURRENT.get()) is not None:
         yield given
         return
     settings = settings or load_settings()
+    async with _limiter(settings) as limiter, _opened(settings, limiter) as services:
+        yield services
+
+
+@asynccontextmanager
+async def _limiter(settings: Settings) -> AsyncGenerator[Limiter | None]:
+    """The one on the Prefect server, where that is configured; Prefect is loaded only then."""
+    if settings.limits_backend != "prefect" or not settings.limits:
+        yield None
+        return
+    from tasks.prefect_limiter import prefect_limiter
+
+    async with prefect_limiter(settings.limits) as limiter:
+        yield limiter
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, limiter: Limiter | None) -> AsyncGenerator[Services]:
     home = settings.home
+    mcp = load_mcp_settings(home)
     agents = load_agents(home / "agents")
-    router = build_router(settings)
+    router = build_router(settings, limiter=limiter)
     if any(r.strategy in LEARNING_STRATEGIES for r in settings.routes.values()):
         router.warm_start(await asyncio.to_thread(_last_hour, home))
-    sandbox = await choose_sandbox(settings.sandbox)
+    sandbox = await choose_sandbox(settings.sandbox, settings.daytona)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     sink = SpoolWriter(home / "spool")
+    ledger = SpendingLedger(home, settings.budgets) if settings.budgets.limits else None
     try:
         with _imports_exempt_from_collection():
             async with resources() as scope:
                 tools = default_registry(settings)
-                yield Services(settings, router, tools, agents, sandbox, sink, resources=scope)
+                await connect_servers(mcp, home, tools, scope)
+                services = Services(settings, router, tools, agents, sandbox, sink)
+                yield replace(services, resources=scope, ledger=ledger)
     finally:
+        if ledger:
+            ledger.close()
         sink.seal()
         await sandbox.close()
         await router.close()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import jsonschema
@@ -25,12 +27,18 @@ from core.message import user
 from core.plan import PlanStep
 from core.result import Spend, StepResult
 from core.usage import UsageEvent
+from tasks.abilities import route_for
+from tasks.approval import approve_step
+from tasks.conversation import messages_of
+from tasks.deadline import StepClock
 from tasks.inputs import StepInputs, completion_prompt, prompt_for
 from tasks.model_call import DurableModel
+from tasks.plan_book import StepBook
 from tasks.policies import KEY_PARAMETER
 from tasks.run import Position, Run, current_run
-from tasks.tool import AgentTools, ToolDesk
+from tasks.tool_desk import BEFORE_ALL_TURNS, AgentTools, ToolDesk
 from tools.base import ToolContext
+from tools.mcp.tool import pin_tools
 from tools.resources import Resources, Scopes, resources
 from tools.sandbox.base import SandboxLimits
 
@@ -63,8 +71,12 @@ async def run_step(work: StepWork, key: str, label: str) -> StepResult:
     """
     if isinstance(work.inputs, PlanError):
         raise work.inputs
-    async with resources() as scope:
-        attempt = _Attempt.begin(current_run(), work, work.inputs, scope)
+    run = current_run()
+    clock = StepClock(work.step.timeout_seconds, run.slots)
+    async with resources() as scope, clock.running():
+        attempt = _Attempt.begin(run, work, work.inputs, clock, scope)
+        if work.step.approval:
+            await approve_step(work.step, attempt.desk.operator(f"{key}-approval", label))
         match work.step.kind:
             case "agent":
                 return await attempt.by_agent()
@@ -94,15 +106,29 @@ class _Attempt:
     began: float
 
     @classmethod
-    def begin(cls, run: Run, work: StepWork, inputs: StepInputs, scope: Resources) -> _Attempt:
+    def begin(
+        cls, run: Run, work: StepWork, inputs: StepInputs, clock: StepClock, scope: Resources
+    ) -> _Attempt:
         step, number = work.step, work.attempt
         agent = run.services.agents[step.agent] if step.kind == "agent" else None
         position = Position(step.id, number)
         name = agent.name if agent else None
-        allowed = allowed_tools(step, agent)
+        allowed = allowed_tools(step, agent, run.services.tools.names)
         context = _tool_context(run, step, scope)
-        desk = ToolDesk(run, position, context, allowed, name, step.on_unknown)
+        pin_tools(context, map(run.services.tools.get, allowed))
         model = DurableModel(run, position, name, on_answer=_log_turn)
+        desk = ToolDesk(
+            run=run,
+            position=position,
+            context=context,
+            model=model,
+            route=route_of(run, step),
+            clock=clock,
+            allowed=allowed,
+            agent_name=name,
+            on_unknown=step.on_unknown,
+            untrusted_from=BEFORE_ALL_TURNS if inputs.untrusted else None,
+        )
         return cls(run, step, inputs, number, agent, model, desk, time.monotonic())
 
     async def by_agent(self) -> StepResult:
@@ -110,34 +136,40 @@ class _Attempt:
         outcome = await run_agent(
             AgentTask(
                 spec=self.agent,
-                prompt=prompt_for(self.step, self.inputs),
+                prompt=prompt_for(self.step, self.inputs, self.run.key),
                 tools=self.run.services.tools.definitions(self.desk.allowed),
                 route=route_of(self.run, self.step),
                 max_turns=self.step.max_turns or self.agent.max_turns,
+                history=messages_of(self.inputs.conversation),
+                output_schema=self.step.output_schema or self.agent.output_schema,
             ),
             self.model,
             AgentTools(self.desk),
         )
         if outcome.status != "completed":
-            raise StepFailedError(outcome.text, blocked=outcome.status == "blocked")
+            raise self._failed(outcome.text, blocked=outcome.status == "blocked")
         return await self._result(outcome)
 
     async def by_tool(self) -> StepResult:
         assert self.step.tool is not None
         result = await self.desk.run_tool(self.step.tool, self.inputs.args, turn=0, index=0)
         if result.is_error:
-            raise StepFailedError(result.text)
+            raise self._failed(result.text)
         return await self._result(AgentOutcome("completed", result.output, result.data))
+
+    def _failed(self, reason: str, *, blocked: bool = False) -> StepFailedError:
+        untrusted = self.desk.untrusted_from is not None
+        return StepFailedError(reason, blocked=blocked, untrusted=untrusted)
 
     async def by_completion(self) -> StepResult:
         request = CompletionRequest(
-            messages=(user(completion_prompt(self.step, self.inputs)),),
+            messages=(user(completion_prompt(self.step, self.inputs, self.run.key)),),
             route=route_of(self.run, self.step),
             output_schema=self.step.output_schema,
         )
         completion = await self.model.complete(request, turn=1)
         if completion.stop_reason in (StopReason.LENGTH, StopReason.REFUSAL):
-            raise StepFailedError(f"the model stopped short ({completion.stop_reason.value})")
+            raise self._failed(f"the model stopped short ({completion.stop_reason.value})")
         output = self._structured(completion) if self.step.output_schema else None
         return await self._result(AgentOutcome("completed", completion.text, output, turns=1))
 
@@ -147,7 +179,7 @@ class _Attempt:
             jsonschema.validate(output, self.step.output_schema or {})
         except (ValueError, jsonschema.ValidationError) as error:
             problem = error.message if isinstance(error, jsonschema.ValidationError) else error
-            raise StepFailedError(f"the answer does not fit output_schema: {problem}") from error
+            raise self._failed(f"the answer does not fit output_schema: {problem}") from error
         return output
 
     async def _result(self, outcome: AgentOutcome) -> StepResult:
@@ -173,6 +205,7 @@ class _Attempt:
             files=await asyncio.to_thread(self.desk.context.directory.list_files),
             turns=outcome.turns,
             spend=self.model.spend + Spend(tool_calls=self.desk.calls),
+            untrusted=self.desk.untrusted_from is not None,
         )
         return as_stored(result)
 
@@ -186,6 +219,7 @@ def _tool_context(run: Run, step: PlanStep, scope: Resources) -> ToolContext:
         limits=SandboxLimits.from_settings(run.services.settings.sandbox),
         scopes=Scopes(step=scope, run=run.resources, process=run.services.resources),
         private=private,
+        plan=StepBook(run, step.id),
     )
 
 
@@ -202,17 +236,19 @@ def _log_turn(turn: int, completion: Completion) -> None:
     )
 
 
-def allowed_tools(step: PlanStep, agent: AgentSpec | None) -> tuple[str, ...]:
-    """The agent's tools, narrowed by the step's own list; an agent can always terminate."""
+def allowed_tools(
+    step: PlanStep, agent: AgentSpec | None, available: Collection[str]
+) -> tuple[str, ...]:
+    """The agent's tools that are there, narrowed by the step's own list, and ``terminate``."""
     if step.kind == "tool":
         return (step.tool,) if step.tool else ()
-    own = agent.tools if agent else ()
-    chosen = own if step.tools is None else tuple(t for t in own if t in step.tools)
+    own = agent.tools_among(available) if agent else ()
+    wanted = ("*",) if step.tools is None else step.tools
+    chosen = tuple(t for t in own if any(fnmatchcase(t, w) for w in wanted))
     return chosen if not agent or TERMINATE in chosen else (*chosen, TERMINATE)
 
 
 def route_of(run: Run, step: PlanStep) -> str:
-    """The step's own route, else the agent's, else the run's."""
+    """The step's own route, else the agent's first that exists, else the run's."""
     agent = run.services.agents.get(step.agent) if step.kind == "agent" else None
-    named = step.model or (agent.model if agent and agent.model != "default" else None)
-    return named or run.options.model
+    return route_for(run.services.router, agent, step.model, run.options.model)

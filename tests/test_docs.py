@@ -61,7 +61,10 @@ def manus() -> TyperGroup:
 
 
 def options_of(name: str) -> set[str]:
-    return {"--help"}.union(*(p.opts for p in manus().commands[name].params))
+    """Of the command, and of those below it where it is a group."""
+    command = manus().commands[name]
+    below = list(command.commands.values()) if isinstance(command, TyperGroup) else []
+    return {"--help"}.union(*(p.opts for one in (command, *below) for p in one.params))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -26,7 +26,7 @@ from core.completion import ToolDefinition
 from core.errors import EnvironmentUnusableError
 from core.message import ImagePart, TextPart
 from core.plan import OnUnknown
-from core.ports import Human, ToolModel
+from core.ports import Human, PlanBook, ToolModel
 from tools.resources import Scopes
 from tools.sandbox.base import Sandbox, SandboxLimits
 from tools.workspace import StepDirectory
@@ -89,6 +89,7 @@ class ToolContext:
     private: Path | None = None
     model: ToolModel | None = None
     human: Human | None = None
+    plan: PlanBook | None = None
 
 
 class BaseTool(ABC):

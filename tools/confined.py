@@ -34,8 +34,12 @@ class _OpenHow(ctypes.Structure):
     )
 
 
-def open_beneath(root: int, path: str, flags: int, mode: int = 0o600) -> int:
+def open_beneath(
+    root: int, path: str, flags: int, mode: int = 0o600, *, by_component: bool = False
+) -> int:
     """A descriptor for ``path`` below the directory ``root``; ``.`` is the directory itself.
+
+    ``by_component`` does without openat2, as where it is missing.
 
     Raises:
         ValueError: a NUL byte, an absolute path, or a ``..`` component.
@@ -46,9 +50,8 @@ def open_beneath(root: int, path: str, flags: int, mode: int = 0o600) -> int:
     if path.startswith("/") or ".." in path.split("/"):
         raise ValueError("the path leaves its directory")
     flags |= os.O_CLOEXEC | os.O_NOFOLLOW
-    if not flags & os.O_PATH:
-        flags |= os.O_NONBLOCK | os.O_NOCTTY
-    if sys.platform == "linux":
+    flags |= os.O_NONBLOCK | os.O_NOCTTY
+    if sys.platform == "linux" and not by_component:
         try:
             return _openat2(root, path, flags, mode)
         except OSError as error:
@@ -111,8 +114,10 @@ def opened_directory(path: Path) -> Generator[int]:
 
 
 @contextmanager
-def opened_beneath(root: int, path: str, flags: int) -> Generator[int]:
-    fd = open_beneath(root, path, flags)
+def opened_beneath(
+    root: int, path: str, flags: int, *, by_component: bool = False
+) -> Generator[int]:
+    fd = open_beneath(root, path, flags, by_component=by_component)
     try:
         yield fd
     finally:
@@ -128,10 +133,15 @@ def require_plain_file(fd: int, shown: str) -> os.stat_result:
         ToolFailedError: names the path as the model knows it.
     """
     status = os.fstat(fd)
+    require_plain(status, shown)
+    return status
+
+
+def require_plain(status: os.stat_result, shown: str) -> None:
+    """``require_plain_file`` for what is not open."""
     if stat.S_ISDIR(status.st_mode):
         raise ToolFailedError(f"{shown}: is a directory")
     if not stat.S_ISREG(status.st_mode):
         raise ToolFailedError(f"{shown}: not a regular file")
     if status.st_nlink > 1:
         raise ToolFailedError(f"{shown}: has several hard links")
-    return status

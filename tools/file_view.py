@@ -53,10 +53,9 @@ def lines_of(text: str) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def numbered(lines: list[str], first: int, last: int) -> str:
+def numbered(lines: list[str], first: int, last: int, room: int = MAX_SHOWN_CHARACTERS) -> str:
     """Lines ``first`` to ``last``, from 1, as ``cat -n`` shows them; says where it is cut."""
     shown: list[str] = []
-    room = MAX_SHOWN_CHARACTERS
     for number in range(first, last + 1):
         line = f"{number:6}\t{lines[number - 1].rstrip(chr(10)).rstrip(chr(13))}"
         if len(line) > room:

@@ -18,7 +18,7 @@ from core.errors import InvalidArgumentsError, ToolFailedError
 from tools import step_files
 from tools.base import BaseTool, ToolAnnotations, ToolResult, object_schema
 from tools.sandbox.base import SandboxCommand, SandboxLimits
-from tools.sandboxed import INPUTS_TEXT, TIMEOUT_SCHEMA, failure, result
+from tools.sandboxed import INPUTS_TEXT, TIMEOUT_SCHEMA, annotations_for, failure, result
 from tools.workspace import BOOKKEEPING_PREFIX, StepDirectory
 
 MAX_RESULT_BYTES = 5_000_000
@@ -27,7 +27,7 @@ MAX_RESULT_BYTES = 5_000_000
 class PythonExecute(BaseTool):
     name = "python_execute"
     description = (
-        "Runs Python code in the step's working directory, without network. pandas, numpy, duckdb "
+        "Runs Python code in the step's working directory. pandas, numpy, duckdb "
         "and altair are there. Print what you want to see. Every call is a new process: variables "
         "do not last, files do. A value left in the variable 'output' becomes the structured "
         "result; it must be JSON-serialisable."
@@ -38,9 +38,11 @@ class PythonExecute(BaseTool):
         timeout_seconds=TIMEOUT_SCHEMA,
         inputs={"type": "object", "description": f"{INPUTS_TEXT} They are the dict 'inputs'."},
     )
-    annotations = ToolAnnotations()
     verbatim: ClassVar[frozenset[str]] = frozenset({"code"})
     on_unknown = "rerun"
+
+    def __init__(self, network: bool = False) -> None:
+        self.annotations: ToolAnnotations = annotations_for(network)
 
     async def execute(
         self,

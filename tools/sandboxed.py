@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.base import JsonObject
-from tools.base import ToolResult
+from tools.base import ToolAnnotations, ToolResult
 from tools.sandbox.base import SandboxLimits, SandboxOutcome
 
 TIMEOUT_SCHEMA: JsonObject = {
@@ -14,6 +14,13 @@ TIMEOUT_SCHEMA: JsonObject = {
     "description": "Stop after this long; the configured limit bounds it.",
 }
 INPUTS_TEXT = "Values made available to the code without being part of its text."
+
+
+def annotations_for(network: bool) -> ToolAnnotations:
+    """Code that reaches the network can change things outside, and brings in what strangers say."""
+    if not network:
+        return ToolAnnotations()
+    return ToolAnnotations(network=True, risk="high", untrusted_output=True)
 
 
 def streams(outcome: SandboxOutcome) -> str:
@@ -28,6 +35,8 @@ def failure(outcome: SandboxOutcome, limits: SandboxLimits) -> str | None:
     match outcome.killed:
         case "timeout":
             return f"stopped after {limits.timeout_seconds:g} s (time limit)"
+        case "cpu":
+            return f"stopped after {limits.cpu_seconds:g} s of CPU time (CPU limit)"
         case "memory":
             return f"stopped: more than {limits.memory_bytes // 2**20} MiB of memory"
         case "disk":

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from core.errors import ToolFailedError
-from tools.confined import open_beneath, opened_beneath, opened_directory, require_plain_file
+from tools.confined import open_by_component, require_plain, require_plain_file
 from tools.workspace import BOOKKEEPING_PREFIX, Place, StepDirectory, told_to_model
 
 MAX_READ_BYTES = 50_000_000
@@ -32,18 +32,43 @@ def read_bytes(directory: StepDirectory, path: str, limit: int = MAX_READ_BYTES)
 
 
 def kind_of(directory: StepDirectory, path: str) -> str | None:
-    """``file``, ``directory``, ``other``, or None where there is nothing."""
+    """``file``, ``directory``, ``other`` (a link, too), or None where there is nothing."""
+    status = _status(directory, path)
+    if status is None:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        return "directory"
+    return "file" if stat.S_ISREG(status.st_mode) else "other"
+
+
+def size_of(directory: StepDirectory, path: str) -> int:
+    """Bytes of a file.
+
+    Raises:
+        ToolFailedError: missing, or not a plain file.
+    """
+    status = _status(directory, path)
+    if status is None:
+        raise ToolFailedError(f"{path}: no such file")
+    if stat.S_ISLNK(status.st_mode):
+        raise ToolFailedError(f"{path}: symbolic links are not followed")
+    require_plain(status, path)
+    return status.st_size
+
+
+def _status(directory: StepDirectory, path: str) -> os.stat_result | None:
+    """Of the thing itself, without opening it: a FIFO or a device could act."""
     place = directory.locate(path)
+    above, _, name = place.relative.rpartition("/")
     try:
-        with directory.opened(place, os.O_PATH) as fd:
-            mode = os.fstat(fd).st_mode
+        with directory.opened(place._replace(relative=above or "."), _DIRECTORY) as parent:
+            return os.lstat(name, dir_fd=parent)
     except ToolFailedError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None
         raise
-    if stat.S_ISDIR(mode):
-        return "directory"
-    return "file" if stat.S_ISREG(mode) else "other"
+    except FileNotFoundError:
+        return None
 
 
 def write_bytes(directory: StepDirectory, path: str, content: bytes) -> None:
@@ -106,20 +131,21 @@ def _parent(
     directory: StepDirectory, place: Place, *, create: bool = False
 ) -> Generator[tuple[int, str]]:
     above, _, name = place.relative.rpartition("/")
-    with told_to_model(place.shown), opened_directory(directory.path) as top:
+    with told_to_model(place.shown):
         if create:
-            _make_directories(top, above, directory.owner)
-        with opened_beneath(top, above or ".", _DIRECTORY) as parent:
+            _make_directories(directory, place, above)
+        with directory.opened(place._replace(relative=above or "."), _DIRECTORY) as parent:
             yield parent, name
 
 
-def _make_directories(top: int, path: str, owner: int | None) -> None:
+def _make_directories(directory: StepDirectory, place: Place, path: str) -> None:
     parts = [part for part in path.split("/") if part]
     for depth, name in enumerate(parts):
-        with opened_beneath(top, "/".join(parts[:depth]) or ".", _DIRECTORY) as parent:
+        above = place._replace(relative="/".join(parts[:depth]) or ".")
+        with directory.opened(above, _DIRECTORY) as parent:
             if not _exists(parent, name):
                 os.mkdir(name, 0o755, dir_fd=parent)
-                _give(parent, name, owner)
+                _give(parent, name, directory.owner)
 
 
 def _give(parent: int, name: str, owner: int | None) -> None:
@@ -138,14 +164,15 @@ def _exists(parent: int, name: str) -> bool:
 def _replaceable_mode(parent: int, name: str, shown: str) -> int:
     if not _exists(parent, name):
         return 0o644
-    with opened_beneath(parent, name, os.O_PATH) as fd:
-        if stat.S_ISLNK(os.fstat(fd).st_mode):
-            raise ToolFailedError(f"{shown}: symbolic links are not followed")
-        return stat.S_IMODE(require_plain_file(fd, shown).st_mode) & 0o777
+    status = os.lstat(name, dir_fd=parent)
+    if stat.S_ISLNK(status.st_mode):
+        raise ToolFailedError(f"{shown}: symbolic links are not followed")
+    require_plain(status, shown)
+    return stat.S_IMODE(status.st_mode) & 0o777
 
 
 def _write_new(parent: int, name: str, content: bytes, mode: int, owner: int | None) -> None:
-    fd = open_beneath(parent, name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    fd = open_by_component(parent, name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(fd, "wb") as file:
         file.write(content)
         file.flush()

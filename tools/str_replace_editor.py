@@ -13,7 +13,7 @@ from tools import step_files
 from tools.base import BaseTool, ToolAnnotations, ToolResult, object_schema
 from tools.edit_history import EditHistory
 from tools.edit_text import inserted, replaced
-from tools.file_view import decode, encode, lines_of, numbered, tree
+from tools.file_view import MAX_SHOWN_CHARACTERS, decode, encode, lines_of, numbered, tree
 from tools.workspace import StepDirectory
 
 _TEXT = {"type": "string"}
@@ -44,6 +44,12 @@ class StrReplaceEditor(BaseTool):
             "maxItems": 2,
             "description": "For view: first and last line, from 1; -1 is the end.",
         },
+        max_characters={
+            "type": "integer",
+            "minimum": 100,
+            "maximum": MAX_SHOWN_CHARACTERS,
+            "description": "For view of a file: shows no more than this.",
+        },
     )
     annotations = ToolAnnotations()
     verbatim: ClassVar[frozenset[str]] = frozenset(
@@ -55,7 +61,7 @@ class StrReplaceEditor(BaseTool):
         editor = FileEditor(self.context.directory, path)
         match command, options:
             case "view", _:
-                return self.success_response(editor.view(_range(options)))
+                return self.success_response(editor.view(_range(options), _room(options)))
             case "create", {"file_text": str(text)}:
                 return self.success_response(editor.create(text))
             case "str_replace", {"old_str": str(old)}:
@@ -89,6 +95,11 @@ def _range(options: dict[str, object]) -> tuple[int, int] | None:
             return None
 
 
+def _room(options: dict[str, object]) -> int:
+    room = options.get("max_characters")
+    return room if isinstance(room, int) else MAX_SHOWN_CHARACTERS
+
+
 class FileEditor:
     """Edits of one file of a step."""
 
@@ -97,7 +108,7 @@ class FileEditor:
         self._path = path
         self._history = EditHistory(directory, path)
 
-    def view(self, lines: tuple[int, int] | None) -> str:
+    def view(self, lines: tuple[int, int] | None, room: int = MAX_SHOWN_CHARACTERS) -> str:
         if step_files.kind_of(self._directory, self._path) == "directory":
             return "\n".join(tree(self._directory, self._path, 2)) or "(empty directory)"
         text, _ = decode(self._read(), self._path)
@@ -108,7 +119,7 @@ class FileEditor:
             raise ToolFailedError(
                 f"{self._path}: has lines 1 to {len(all_lines)}, not {first} to {last}"
             )
-        return numbered(all_lines, first, last) or "(empty file)"
+        return numbered(all_lines, first, last, room) or "(empty file)"
 
     def create(self, text: str) -> str:
         if step_files.kind_of(self._directory, self._path):

@@ -61,13 +61,15 @@ class StepDirectory:
     """One step's view of the workspace.
 
     ``readable`` names the directories it may read beside its own. ``owner`` is the uid files
-    written by the host are given to, so that sandboxed code may change them.
+    written by the host are given to, so that sandboxed code may change them. ``by_component``
+    resolves paths without openat2, as on systems that lack it.
     """
 
     step_id: str
     root: Path
     readable: tuple[str, ...]
     owner: int | None = None
+    by_component: bool = False
 
     @property
     def path(self) -> Path:
@@ -106,7 +108,7 @@ class StepDirectory:
         with (
             told_to_model(place.shown),
             opened_directory(self.root / place.name) as top,
-            opened_beneath(top, place.relative, flags) as fd,
+            opened_beneath(top, place.relative, flags, by_component=self.by_component) as fd,
         ):
             yield fd
 

@@ -48,6 +48,7 @@ async def examine(settings: Settings) -> tuple[Finding, ...]:
         _sandbox,
         _models,
         _server,
+        _mcp,
         _programs,
     ]
     return tuple([finding for check in checks for finding in await check(settings)])
@@ -61,7 +62,7 @@ async def _sandbox(settings: Settings) -> list[Finding]:
     from tools.sandbox.select import choose_sandbox
 
     try:
-        sandbox = await choose_sandbox(settings.sandbox)
+        sandbox = await choose_sandbox(settings.sandbox, settings.daytona)
     except ManusError as error:
         return [Finding(subject="sandbox", state="missing", detail=str(error))]
     state = "limited" if sandbox.level == "rlimits" else "ok"
@@ -99,6 +100,28 @@ async def _server(settings: Settings) -> list[Finding]:
     if status.healthy or (status.local and status.pid is None):
         return [Finding(subject="Prefect server", state="ok", detail=where)]
     return [Finding(subject="Prefect server", state="missing", detail=f"{where} does not answer")]
+
+
+async def _mcp(settings: Settings) -> list[Finding]:
+    from core.mcp import load_mcp_settings
+    from tools.mcp.servers import connect_servers
+    from tools.registry import ToolRegistry
+    from tools.resources import resources
+
+    try:
+        mcp = load_mcp_settings(settings.home)
+    except ManusError as error:
+        return [Finding(subject="mcp.json", state="missing", detail=str(error))]
+    async with resources() as scope:
+        statuses = await connect_servers(mcp, settings.home, ToolRegistry(), scope)
+    return [
+        Finding(
+            subject=f"MCP server {status.server}",
+            state="ok" if status.state == "connected" and not status.detail else "limited",
+            detail="; ".join(p for p in (f"{len(status.tools)} tools", status.detail) if p),
+        )
+        for status in statuses
+    ]
 
 
 async def _programs(settings: Settings) -> list[Finding]:

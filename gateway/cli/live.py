@@ -12,7 +12,7 @@ from rich.table import Table
 
 from core.plan import Plan
 from core.result import Spend, StepStatus
-from tasks.progress import PlanReady, RunEvent
+from tasks.progress import PlanReady, QuestionAnswered, QuestionAsked, RunEvent
 
 _STYLE = {
     StepStatus.NOT_STARTED: "dim",
@@ -37,6 +37,7 @@ class LiveView:
         self._began: dict[str, float] = {}
         self._ended: dict[str, float] = {}
         self._spend = Spend()
+        self._waiting = ""
         self._live: Live | None = None
 
     def __enter__(self) -> LiveView:
@@ -57,6 +58,16 @@ class LiveView:
         if isinstance(event, PlanReady):
             self._plan = event.plan
             self._tell(f"plan: {event.plan.title} ({len(event.plan.steps)} steps)")
+            return
+        if isinstance(event, QuestionAsked):
+            self._waiting = (
+                f"{event.label} asks; `manus answer {self._run_key[:8]}` shows the question"
+            )
+            self._tell(self._waiting)
+            return
+        if isinstance(event, QuestionAnswered):
+            self._waiting = ""
+            self._tell(f"{event.label}: {event.answer or 'nobody answered'}")
             return
         if event.turn:
             self._turns[event.step_id] = event.turn
@@ -105,6 +116,7 @@ class LiveView:
         return (
             f"{s.model_calls} model calls, {s.usage.total_tokens} tokens, "
             f"{s.cost_usd:.4f} USD{unknown}"
+            f"{f' - {self._waiting}' if self._waiting else ''}"
         )
 
 

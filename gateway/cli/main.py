@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.cache import cache
 from gateway.cli.exits import told_plainly
+from gateway.cli.mcp import mcp_app
 
 app = typer.Typer(
     help="Run goals and plans as durable Prefect flows.",
@@ -30,6 +32,13 @@ MaxCost = Annotated[float | None, typer.Option("--max-cost", help="Stop before p
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Stop before passing this.")]
 Parallel = Annotated[int | None, typer.Option("--parallel", help="Steps at the same time.")]
 
+RunAgent = Annotated[
+    str | None, typer.Option("--agent", "-a", help="Give the goal to this agent, without a plan.")
+]
+Agent = Annotated[
+    str | None, typer.Option("--agent", "-a", help="Who answers. Default: as before, else manus.")
+]
+
 
 @app.command()
 def run(  # noqa: PLR0913  one parameter per option is how typer works
@@ -40,16 +49,55 @@ def run(  # noqa: PLR0913  one parameter per option is how typer works
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
     parallel: Parallel = None,
+    approvals: Annotated[
+        str | None,
+        typer.Option(help="High-risk tools: allow, ask or deny. Default: ask at a terminal."),
+    ] = None,
+    max_replans: Annotated[
+        int | None, typer.Option(help="How often the plan may be revised around failed steps.")
+    ] = None,
+    trust_inputs: Annotated[
+        bool, typer.Option("--trust-inputs", help="You answer for what the input files say.")
+    ] = False,
+    agent: RunAgent = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a goal (a model plans it) or a plan file, and watch it."""
+    """Run a goal (a model plans it) or a plan file, and watch it. With --agent, no model plans."""
     with told_plainly(as_json):
         from gateway.cli.run import Request, run_command
 
         request = Request(
-            what, inputs, variables, model, max_cost, max_tokens, parallel, as_json=as_json
+            what,
+            inputs,
+            variables,
+            model,
+            max_cost,
+            max_tokens,
+            parallel,
+            as_json=as_json,
+            approvals=approvals,
+            max_replans=max_replans,
+            trust_inputs=trust_inputs,
+            agent=agent,
         )
         raise SystemExit(run_command(request))
+
+
+@app.command()
+def chat(
+    agent: Agent = None,
+    session: Annotated[
+        str | None, typer.Option("--session", "-s", help="Go on with it, or name a new one.")
+    ] = None,
+    inputs: Inputs = [],  # noqa: B006
+    model: Model = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Talk to an agent. Each line of stdin is a message; /exit, /files and /cost are commands."""
+    with told_plainly(as_json):
+        from gateway.cli.chat import ChatRequest, chat_command
+
+        raise SystemExit(chat_command(ChatRequest(agent, session, inputs, model, as_json=as_json)))
 
 
 @app.command()
@@ -64,6 +112,21 @@ def resume(
         from gateway.cli.run import Resume, resume_command
 
         raise SystemExit(resume_command(Resume(run_key, max_cost, max_tokens, as_json=as_json)))
+
+
+@app.command()
+def answer(
+    run_key: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run that waits.")
+    ] = None,
+    text: Annotated[str | None, typer.Argument(metavar="[ANSWER]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the questions that runs wait with, or answer one."""
+    with told_plainly(as_json):
+        from gateway.cli.answer import answer_command
+
+        answer_command(run_key, text, as_json=as_json)
 
 
 @app.command()
@@ -98,17 +161,21 @@ def usage(
     run_key: Annotated[str | None, typer.Option("--run", help="Every call of one run.")] = None,
     days: Annotated[int | None, typer.Option(help="Only the last DAYS days.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a self-contained page instead.")] = None,
+    budget: Annotated[bool, typer.Option("--budget", help="How [budgets] stand today.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what was spent: calls, tokens, cost, latency, failovers."""
     with told_plainly(as_json):
-        from gateway.cli.usage import usage_command
+        from gateway.cli.usage import budget_command, usage_command
 
+        if budget:
+            return budget_command(as_json=as_json)
         usage_command(run_key, days, html, as_json=as_json)
 
 
 providers = typer.Typer(help="Who can answer, how they are doing, and what they cost today.")
 app.add_typer(providers, name="providers", invoke_without_command=True)
+app.add_typer(cache, name="cache")
 
 
 @providers.callback()
@@ -164,6 +231,9 @@ def doctor(as_json: AsJson = False) -> None:
         from gateway.cli.doctor import doctor_command
 
         raise SystemExit(doctor_command(as_json=as_json))
+
+
+app.add_typer(mcp_app, name="mcp")
 
 
 def main() -> None:

@@ -10,13 +10,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from rich.console import Console
 
 from core.errors import BadInputError, EnvironmentUnusableError, RunFailedError, RunLockedError
 from core.result import RunReport
-from core.run import RunOptions
+from core.run import Decision, RunOptions
 from core.settings import Settings, load_settings
 from core.usage import Budget
 from gateway.cli.exits import Exit
@@ -25,6 +25,10 @@ from gateway.server import ServerAddress, ensure_server, point_prefect_at, serve
 from tasks.lease import RunLease, is_held
 from tasks.request import find_run, prepare, run_directory
 from tasks.services import Services, open_services, using
+
+if TYPE_CHECKING:
+    from prefect import Flow
+    from prefect.client.schemas.objects import FlowRun
 
 PLAN_SUFFIXES = (".yaml", ".yml", ".json")
 NEW = "new"
@@ -42,21 +46,31 @@ class Request:
     max_tokens: int | None
     parallel: int | None
     as_json: bool
+    approvals: str | None = None
+    max_replans: int | None = None
+    trust_inputs: bool = False
+    agent: str | None = None
 
-    def parameters(self) -> dict[str, Any]:
-        """Of the flow. Raises BadInputError for a variable that is not NAME=VALUE."""
-        options = RunOptions(
+    def options(self) -> RunOptions:
+        """Raises BadInputError for a variable that is not NAME=VALUE."""
+        return RunOptions(
             vars=dict(_variable(v) for v in self.variables),
             inputs=tuple(str(p.absolute()) for p in self.inputs),
             model=self.model,
             max_parallel_steps=self.parallel,
             budget=_budget(self.max_cost, self.max_tokens),
+            approvals=_approvals(self.approvals),
+            max_replans=self.max_replans,
+            trust_inputs=self.trust_inputs,
         )
+
+    def parameters(self) -> dict[str, Any]:
+        """Of the flow that plans. Raises BadInputError, see ``options``."""
         is_plan = self.what.endswith(PLAN_SUFFIXES) and "\n" not in self.what
         return {
             "goal": None if is_plan else self.what,
             "plan": Path(self.what).absolute() if is_plan else None,
-            "options": options,
+            "options": self.options(),
         }
 
 
@@ -72,6 +86,10 @@ class Resume:
 
 def run_command(request: Request) -> Exit:
     """Raises BadInputError, ConfigError and the like before anything starts."""
+    if request.agent:
+        from gateway.cli.agent import agent_command
+
+        return agent_command(request)
     settings = load_settings()
     return asyncio.run(_run(settings, request.parameters(), NEW, as_json=request.as_json))
 
@@ -95,6 +113,18 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _approvals(word: str | None) -> Decision | None:
+    """What was said, else to ask where somebody sits at a terminal.
+
+    Raises:
+        BadInputError: not one of the words.
+    """
+    if word is not None and word not in get_args(Decision):
+        raise BadInputError(f"--approvals {word}: must be one of {', '.join(get_args(Decision))}")
+    attended = sys.stdin.isatty() and sys.stderr.isatty()
+    return cast(Decision | None, word) or ("ask" if attended else None)
+
+
 def _budget(max_cost: float | None, max_tokens: int | None) -> Budget | None:
     if max_cost is None and max_tokens is None:
         return None
@@ -109,35 +139,56 @@ async def _run(
         _, request = prepare(services, new_key=run_key, **parameters)
         if request.plan is None and services.router.uses_only_local_model:
             say("no provider key is set: the built-in model plans; it is too small to plan well")
-        return await _run_here(services, parameters, run_key, as_json=as_json)
+        address = start_server(services.settings)
+        from flows.planning import plan_and_run
+
+        launch = Launch(plan_and_run, _as_json(parameters), run_key)
+        return await watch(services, launch, address, as_json=as_json)
 
 
-async def _run_here(
-    services: Services, parameters: dict[str, Any], run_key: str, *, as_json: bool
-) -> Exit:
-    settings = services.settings
-    address = start_server(settings)
-    from flows.planning import plan_and_run
-    from gateway.runs import RUN_TAG, create_flow_run, execute, mark_crashed
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A flow to run in this process. ``parameters`` are JSON; ``run_key`` is NEW or one to resume.
 
-    if run_key != NEW:
-        lease = RunLease(run_directory(settings.home, run_key))
+    Make it when the server was started: importing a flow loads Prefect.
+    """
+
+    flow: Flow[..., Any]
+    parameters: dict[str, Any]
+    run_key: str
+
+    async def create(self, home: Path) -> tuple[str, FlowRun]:
+        """The run's key, and its flow run, not yet begun."""
+        from gateway.runs import RUN_TAG, create_flow_run, mark_crashed
+
+        sent = self.parameters
+        if self.run_key == NEW:
+            flow_run = await create_flow_run(self.flow, sent, name=None, tags=())
+            return str(flow_run.id), flow_run
+        lease = RunLease(run_directory(home, self.run_key))
         try:  # with the lease, or this would mark what another resume has begun meanwhile
-            await mark_crashed(run_key, "its process died; the run was resumed")
+            await mark_crashed(self.run_key, "its process died; the run was resumed")
         finally:
             lease.release()
-    tags = () if run_key == NEW else (f"{RUN_TAG}{run_key}",)
-    sent = _as_json(parameters)
-    flow_run = await create_flow_run(plan_and_run, sent, name=None, tags=tags)
-    key = str(flow_run.id) if run_key == NEW else run_key
+        tags = (f"{RUN_TAG}{self.run_key}",)
+        return self.run_key, await create_flow_run(self.flow, sent, name=None, tags=tags)
+
+
+async def watch(
+    services: Services, launch: Launch, address: ServerAddress, *, as_json: bool
+) -> Exit:
+    """Runs it to the end, shows how it goes and says how it went."""
+    from gateway.runs import execute
+
+    key, flow_run = await launch.create(services.settings.home)
     say(f"run {key}")
     say(f"watch {address.ui_url}/runs/flow-run/{flow_run.id}")
     view = LiveView(key, Console(stderr=True))
     shown: AbstractContextManager[Any] = view if sys.stderr.isatty() else nullcontext()
     with using(replace(services, listeners=(view.on_event,))) as used, shown:
         _cancel_on_interrupt(used)
-        state = await execute(plan_and_run, flow_run, sent)
-    return await _conclude(settings, key, state, as_json=as_json)
+        state = await execute(launch.flow, flow_run, launch.parameters)
+    return await _conclude(services.settings, key, state, as_json=as_json)
 
 
 def _as_json(parameters: dict[str, Any]) -> dict[str, Any]:

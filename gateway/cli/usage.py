@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from core.settings import load_settings
 from core.usage import UsageEvent
 from gateway.cli.listing import list_runs, wide_console
 from tasks.request import find_run
+from tasks.spending import BudgetLine, SpendingLedger
 
 
 def usage_command(
@@ -45,6 +48,31 @@ def usage_command(
             console.print(_calls_table(calls))
         for table in report(usage, window):
             console.print(_rich(table))
+
+
+def budget_command(*, as_json: bool) -> None:
+    """Shows every limit of ``[budgets]``: what of it is spent today, and what is left."""
+    settings = load_settings()
+    ledger = SpendingLedger(settings.home, settings.budgets)
+    lines = asyncio.run(ledger.look()) if settings.budgets.limits else ()
+    if as_json:
+        document = [{**line.model_dump(mode="json"), "left": str(line.left)} for line in lines]
+        sys.stdout.write(json.dumps({"budgets": document}, indent=2) + "\n")
+    elif not lines:
+        sys.stdout.write("no limits: [budgets.day] and [budgets.tags.NAME] set them\n")
+    else:
+        wide_console().print(_budget_table(lines))
+
+
+def _budget_table(lines: Sequence[BudgetLine]) -> RichTable:
+    shown = RichTable(title=f"Budgets, which begin anew at {lines[0].resets_at:%Y-%m-%d %H:%M %Z}")
+    shown.add_column("limit")
+    for name in ("maximum", "spent", "set aside", "left", "calls of unknown price"):
+        shown.add_column(name, justify="right")
+    for line in lines:
+        figures = (line.maximum, line.spent, line.set_aside, line.left, line.unpriced_calls)
+        shown.add_row(line.limit, *(str(figure) for figure in figures))
+    return shown
 
 
 def _newest_run(home: Path) -> str | None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import jsonschema
 import pytest
 
+from agents.context import rough_tokens
+from agents.ending import with_output_schema
 from agents.loop import AgentOutcome, AgentTask, run_agent
 from core.agent import AgentSpec
 from core.completion import Completion, CompletionRequest, StopReason
-from core.message import Message, Part, TextPart, ToolCallPart, ToolResultPart
-from core.ports import ToolAnswer
+from core.message import Part, TextPart, ToolCallPart, ToolResultPart, assistant, user
+from core.ports import CallKind, ToolAnswer
+from tools.terminate import Terminate
 
 SPEC = AgentSpec(name="tester", description="for tests", prompt="Work.")
 
@@ -35,8 +40,14 @@ class Script:
 
     answers: list[Completion]
     requests: list[CompletionRequest] = field(default_factory=list[CompletionRequest])
+    summaries: list[CompletionRequest] = field(default_factory=list[CompletionRequest])
 
-    async def complete(self, request: CompletionRequest, *, turn: int) -> Completion:
+    async def complete(
+        self, request: CompletionRequest, *, turn: int, kind: CallKind = "turn"
+    ) -> Completion:
+        if kind == "summary":
+            self.summaries.append(request)
+            return answer(TextPart(text=f"sum of {turn}"), stop=StopReason.END)
         self.requests.append(request)
         assert turn == len(self.requests)
         return self.answers[min(turn, len(self.answers)) - 1]
@@ -59,9 +70,11 @@ class Tools:
         return ToolAnswer(part=ToolResultPart(call_id=call.id, name=call.name, text=text))
 
 
-async def run(script: Script, tools: Tools | None = None, max_turns: int = 10) -> AgentOutcome:
+async def run(
+    script: Script, tools: Tools | None = None, max_turns: int = 10, **more: Any
+) -> AgentOutcome:
     task = AgentTask(SPEC, "Do it.", (), "default", max_turns)
-    return await run_agent(task, script, tools or Tools())
+    return await run_agent(replace(task, **more), script, tools or Tools())
 
 
 async def test_it_calls_tools_and_ends_with_what_terminate_says() -> None:
@@ -117,13 +130,40 @@ async def test_terminate_without_a_valid_status_is_told_back_to_the_model() -> N
     assert told.is_error
 
 
-async def test_repeating_the_same_calls_with_the_same_results_is_hinted_then_blocked() -> None:
+async def test_a_circle_is_hinted_at_once_on_the_next_turn_only_and_then_blocked() -> None:
     script = Script([answer(call("look"))])
     outcome = await run(script, Tools(answer=lambda c, n: "same"), max_turns=50)
     assert outcome.status == "blocked"
-    assert len(script.requests) == 5
-    hints = [m for m in _users(script.requests[-1]) if "same calls" in m.text]
-    assert len(hints) == 2
+    hinted = ["same calls" in str(r.messages) for r in script.requests]
+    assert hinted == [False, False, False, True, False]
+
+
+async def test_a_circle_of_two_rounds_is_one_too() -> None:
+    script = Script([answer(call(name)) for name in "ab" * 20])
+    outcome = await run(script, Tools(answer=lambda c, n: "same"), max_turns=50)
+    assert outcome.status == "blocked"
+    hinted = ["same calls" in str(r.messages) for r in script.requests]
+    assert (hinted.count(True), len(hinted)) == (1, 10)
+
+
+async def test_the_same_failing_check_between_different_changes_is_no_circle() -> None:
+    rounds = [[answer(call("change", n=n)), answer(call("check"))] for n in range(8)]
+    script = Script([*(a for pair in rounds for a in pair), answer(end())])
+    outcome = await run(script, Tools(answer=lambda c, n: "same"), max_turns=50)
+    assert outcome.status == "completed"
+    assert not any("same calls" in str(r.messages) for r in script.requests)
+
+
+async def test_the_same_call_that_leaves_another_state_is_progress() -> None:
+    class Scrolling(Tools):
+        async def run(self, call: ToolCallPart, *, turn: int, index: int) -> ToolAnswer:
+            part = ToolResultPart(call_id=call.id, name=call.name, text="scrolled")
+            return ToolAnswer(part=part, state=(TextPart(text=f"page {turn}"),))
+
+    script = Script([*[answer(call("scroll"))] * 8, answer(end())])
+    assert (await run(script, Scrolling())).status == "completed"
+    shown = [p.text for m in script.requests[5].messages for p in m.parts if p.type == "text"]
+    assert [text for text in shown if text.startswith("page")] == ["page 5"]
 
 
 async def test_the_same_call_with_new_results_is_progress() -> None:
@@ -159,5 +199,110 @@ async def test_a_failing_tool_run_cancels_the_others_of_its_turn() -> None:
     assert cancelled == ["slow"]
 
 
-def _users(request: CompletionRequest) -> list[Message]:
-    return [m for m in request.messages if m.role == "user"]
+SCHEMA = {
+    "type": "object",
+    "properties": {"rows": {"type": "integer"}},
+    "required": ["rows"],
+}
+
+
+async def test_a_structured_result_must_fit_before_the_step_ends() -> None:
+    script = Script(
+        [answer(end(output={"rows": "3"})), answer(end()), answer(end(output={"rows": 3}))]
+    )
+    outcome = await run(script, output_schema=SCHEMA)
+    assert (outcome.status, outcome.output, outcome.turns) == ("completed", {"rows": 3}, 3)
+    told = [str(r.messages[-1].parts[0]) for r in script.requests[1:]]
+    assert "output.rows: '3' is not of type 'integer'" in told[0]
+    assert "output: None is not of type 'object'" in told[1]
+
+
+async def test_a_failure_owes_no_structured_result() -> None:
+    outcome = await run(Script([answer(end("failure", message="no"))]), output_schema=SCHEMA)
+    assert (outcome.status, outcome.text) == ("failed", "no")
+
+
+async def test_words_are_a_structured_result_only_where_they_are_json_that_fits() -> None:
+    def words(text: str) -> Completion:
+        return answer(TextPart(text=text), stop=StopReason.END)
+
+    script = Script([words("There are 3."), words('{"rows": 3}')])
+    outcome = await run(script, output_schema=SCHEMA)
+    assert (outcome.output, outcome.turns) == ({"rows": 3}, 2)
+    assert "must be structured" in script.requests[1].messages[-1].text
+
+
+async def test_terminate_tells_the_model_the_schema_with_its_definitions_where_they_resolve() -> (
+    None
+):
+    schema = {
+        "type": "object",
+        "properties": {"row": {"$ref": "#/$defs/row"}},
+        "$defs": {"row": {"type": "integer"}},
+    }
+    definition = Terminate().definition
+    script = Script([answer(end(output={"row": "x"})), answer(end(output={"row": 1}))])
+    await run(script, tools=None, output_schema=schema)
+    assert "is not of type 'integer'" in str(script.requests[1].messages[-1])
+    (asked,) = with_output_schema((definition,), schema)
+    assert asked.parameters["properties"]["output"]["properties"] == schema["properties"]
+    assert asked.parameters["$defs"] == schema["$defs"]
+    jsonschema.validate({"status": "success", "output": {"row": 1}}, asked.parameters)
+
+
+class Ending(Tools):
+    """A tool whose first result does not fit and whose second one does."""
+
+    async def run(self, call: ToolCallPart, *, turn: int, index: int) -> ToolAnswer:
+        part = ToolResultPart(call_id=call.id, name=call.name, text="done")
+        return ToolAnswer(
+            part=part, terminated="success", output={"rows": None if turn == 1 else 2}
+        )
+
+
+async def test_a_tool_may_end_the_step_with_a_structured_result() -> None:
+    outcome = await run(Script([answer(call("finish"))]), Ending())
+    assert outcome == AgentOutcome("completed", "done", {"rows": None}, 1)
+
+
+async def test_a_tool_that_ends_the_step_is_held_to_the_schema() -> None:
+    outcome = await run(Script([answer(call("finish"))]), Ending(), output_schema=SCHEMA)
+    assert outcome == AgentOutcome("completed", "done", {"rows": 2}, 2)
+
+
+async def test_what_was_said_before_stands_between_the_prompts() -> None:
+    script = Script([answer(end())])
+    await run(script, history=(user("Hello."), assistant("Good day.")))
+    assert [(m.role, m.text) for m in script.requests[0].messages] == [
+        ("system", "Work."),
+        ("user", "Hello."),
+        ("assistant", "Good day."),
+        ("user", "Do it."),
+    ]
+
+
+async def test_a_long_task_stays_within_its_context_and_pairs_stay_whole() -> None:
+    script = Script([*[answer(call("read", n=n)) for n in range(30)], answer(end())])
+    await run(script, Tools(answer=lambda c, n: f"{n} " * 600), max_turns=40, context_tokens=5_000)
+    for request in script.requests:
+        assert sum(map(rough_tokens, request.messages)) <= 5_000
+        asked = [c.id for m in request.messages for c in m.tool_calls]
+        answered = [p.call_id for m in request.messages for p in m.parts if p.type == "tool_result"]
+        assert asked == answered
+        assert [m.role for m in request.messages[:2]] == ["system", "user"]
+    assert "turns on this task are left out" in script.requests[-1].messages[1].text
+    assert script.summaries == []
+
+
+async def test_what_is_dropped_is_summed_up_where_the_agent_wants_it() -> None:
+    spec = SPEC.model_copy(update={"summarize_dropped": True})
+    script = Script([*[answer(call("read", n=n)) for n in range(20)], answer(end())])
+    tools = Tools(answer=lambda c, n: f"{n} " * 600)
+    await run(script, tools, max_turns=40, context_tokens=5_000, spec=spec)
+    assert len(script.summaries) > 1
+    assert "sum of" in script.requests[-1].messages[1].text
+    assert "sum of" in script.summaries[1].messages[1].text
+    again = Script(script.answers)
+    tools = Tools(answer=lambda c, n: f"{n} " * 600)
+    await run(again, tools, max_turns=40, context_tokens=5_000, spec=spec)
+    assert (again.requests, again.summaries) == (script.requests, script.summaries)

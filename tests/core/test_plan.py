@@ -129,7 +129,7 @@ def test_a_plan_knows_its_steps_and_who_needs_them() -> None:
         ({"kind": "tool"}, "needs 'tool'"),
         ({"kind": "agent", "instructions": "do", "tool": "bash"}, "are for kind 'tool'"),
         ({"kind": "agent", "instructions": "  "}, "needs 'instructions'"),
-        ({"kind": "agent", "instructions": "do", "output_schema": {"type": "object"}}, "for kind"),
+        ({"kind": "tool", "tool": "x", "output_schema": {"type": "object"}}, "for kind"),
         ({"instructions": "do", "id": "Not A Slug"}, "pattern"),
         ({"instructions": "do", "color": "red"}, "Extra inputs"),
         ({"instructions": "do", "retries": 11}, "less than or equal to 10"),

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
-from tests.fakes import wire_anthropic, wire_bedrock, wire_openai, wire_responses
+from tests.fakes import wire_anthropic, wire_bedrock, wire_embeddings, wire_openai, wire_responses
 from tests.fakes.http_wire import Connection, HttpRequest, serve_connections
 from tests.fakes.script import Answer, Fault, Outcome, Protocol, RecordedRequest, Script
 
@@ -32,6 +32,8 @@ _WIRES: dict[Protocol, ModuleType] = {
     "responses": wire_responses,
     "anthropic": wire_anthropic,
     "bedrock": wire_bedrock,
+    "embeddings": wire_embeddings,
+    "bedrock_embeddings": wire_embeddings,
 }
 
 
@@ -134,6 +136,10 @@ def _protocol(path: str) -> Protocol:
     place = path.split("?")[0]
     if place.endswith("/chat/completions"):
         return "openai"
+    if place.endswith("/embeddings"):
+        return "embeddings"
+    if place.endswith("/invoke"):
+        return "bedrock_embeddings"
     if place.endswith("/v1/responses"):
         return "responses"
     if place.endswith(("/converse", "/converse-stream")):
@@ -165,6 +171,8 @@ def _send_answer(request: RecordedRequest, answer: Answer, connection: Connectio
         connection.end_stream()
         return
     headers = {"content-type": "application/json", **_headers(request)}
+    if request.protocol == "bedrock_embeddings":
+        headers["x-amzn-bedrock-input-token-count"] = str(answer.usage.input)
     connection.write_whole(200, headers, wire.render_body(request, answer))
 
 
@@ -181,7 +189,7 @@ async def _send_fault(request: RecordedRequest, fault: Fault, connection: Connec
         body = wire.render_error(fault) if fault.body is None else fault.body
         raw = body if isinstance(body, str) else json.dumps(body)
         headers = {"content-type": "application/json", **_headers(request), **fault.headers}
-        if request.protocol == "bedrock":
+        if request.protocol.startswith("bedrock"):
             headers |= wire_bedrock.error_headers(fault)
         connection.write_whole(fault.status, headers, raw.encode())
     else:

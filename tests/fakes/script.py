@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote
 
-Protocol = Literal["openai", "responses", "anthropic", "bedrock", "other"]
+Protocol = Literal[
+    "openai", "responses", "anthropic", "bedrock", "embeddings", "bedrock_embeddings", "other"
+]
 Outcome = Literal["open", "answered", "client_gone", "fault"]
 
 
@@ -37,7 +39,7 @@ class RecordedRequest:
 
     @property
     def model(self) -> str:
-        if self.protocol == "bedrock":
+        if self.protocol.startswith("bedrock"):
             return unquote(self.path.split("/")[2])
         return str(self.body.get("model", ""))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,10 +19,12 @@ from core.result import RunReport
 from core.run import RunOptions
 from core.usage import UsageEvent
 from flows.planning import plan_and_run
+from tasks.services import open_services, using
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.script import Answer
 from tests.fakes.scripts import always
 from tests.flows.evidence import rows
+from tools.base import BaseTool
 
 
 @dataclass
@@ -31,14 +33,18 @@ class Stage:
 
     home: Path
     model: FakeModelServer
+    tools: list[BaseTool] = field(default_factory=list[BaseTool])
 
     async def run(self, plan: Plan | None = None, **options: Any) -> tuple[State[Any], RunReport]:
         """Runs to the end; the report is there whether the run completed or failed."""
         goal = options.pop("goal", None)
         flow: Any = plan_and_run  # Prefect types return_state for sync flows only
-        state: State[Any] = await flow(
-            goal=goal, plan=plan, options=RunOptions(**options), return_state=True
-        )
+        async with open_services() as services:
+            services.tools.add(*self.tools)
+            with using(services):
+                state: State[Any] = await flow(
+                    goal=goal, plan=plan, options=RunOptions(**options), return_state=True
+                )
         outcome = await state.aresult(raise_on_failure=False)
         if isinstance(outcome, RunFailedError):
             outcome = outcome.details["report"]

@@ -58,6 +58,9 @@ class KillingRouter:
     def check_route(self, route: str) -> None:
         self._inner.check_route(route)
 
+    def deployments_of(self, route: str) -> tuple[str, ...]:
+        return self._inner.deployments_of(route)
+
     async def close(self) -> None:
         await self._inner.close()
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 
 from tests.fakes.model_server import FakeModelServer
+from tests.fakes.redis_server import RedisServer
 from tests.fakes.script import Answer
 from tests.fakes.scripts import always
 
@@ -37,3 +38,19 @@ async def server() -> AsyncGenerator[FakeModelServer]:
 async def other_server() -> AsyncGenerator[FakeModelServer]:
     async with FakeModelServer(always(Answer(text="hello from the other"))) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    process = RedisServer(tmp_path_factory.mktemp("redis"))
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def redis_server(redis_process: RedisServer) -> RedisServer:
+    """The session's server, running and empty."""
+    redis_process.stop()
+    redis_process.start()
+    return redis_process

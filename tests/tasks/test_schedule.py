@@ -75,7 +75,7 @@ def test_every_step_is_executed_once_after_its_dependencies_or_skipped_below_a_f
 ) -> None:
     fails = frozenset(data.draw(st.sets(st.sampled_from(sorted(graph)))))
     recorder = Recorder(fails=fails, depends_on=graph)
-    outcomes = asyncio.run(run_dag(graph, recorder.work(), limit))
+    outcomes = asyncio.run(run_dag(graph, recorder.work(), asyncio.Semaphore(limit)))
     executed = frozenset(recorder.executed)
     assert sorted([*recorder.executed, *recorder.skipped]) == sorted(graph)
     assert set(recorder.skipped) == _below(graph, fails & executed)
@@ -86,7 +86,7 @@ def test_every_step_is_executed_once_after_its_dependencies_or_skipped_below_a_f
 async def test_independent_steps_run_at_the_same_time_up_to_the_limit() -> None:
     graph: dict[str, tuple[str, ...]] = {f"s{i}x": () for i in range(6)}
     recorder = Recorder(depends_on=graph)
-    await run_dag(graph, recorder.work(), 4)
+    await run_dag(graph, recorder.work(), asyncio.Semaphore(4))
     assert recorder.most == 4
 
 
@@ -105,5 +105,5 @@ async def test_an_exception_of_the_work_cancels_what_is_under_way() -> None:
 
     work = Work(execute, execute, lambda _, outcome: outcome == "ok")
     with pytest.raises(ValueError, match="bad"):
-        await run_dag({"slow": (), "bad": ()}, work, 2)
+        await run_dag({"slow": (), "bad": ()}, work, asyncio.Semaphore(2))
     assert cancelled == ["slow"]

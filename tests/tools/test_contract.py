@@ -31,9 +31,9 @@ def test_it_names_only_arguments_it_has(tool: BaseTool) -> None:
 
 def test_only_what_can_be_repeated_is_run_again_unasked(tool: BaseTool) -> None:
     repeatable = tool.annotations.read_only or tool.annotations.idempotent
-    sandboxed = tool.name in ("python_execute", "bash")
+    sandboxed = tool.name in ("python_execute", "bash", "visualization_preparation")
     assert tool.on_unknown != "rerun" or repeatable or sandboxed
-    assert not tool.annotations.network
+    assert tool.annotations.untrusted_output or not tool.annotations.network
 
 
 async def test_wrong_arguments_are_answered_before_anything_runs(

@@ -177,6 +177,13 @@ async def test_view_shows_numbers_ranges_and_two_levels_of_a_directory(
     assert (await edit(directory, "view", ".")).output == "file\none/\none/two/"
 
 
+async def test_a_view_is_as_long_as_asked(directory: StepDirectory) -> None:
+    put(directory, "file", b"abcdefgh\n" * 100)
+    result = await edit(directory, "view", "file", max_characters=200)
+    assert len(result.output) < 300
+    assert "of 100; view a range" in result.output
+
+
 async def test_a_name_with_shell_syntax_is_only_a_name(directory: StepDirectory) -> None:
     (directory.path / "$(touch hacked)").mkdir()
     assert (await edit(directory, "view", "$(touch hacked)")).output == "(empty directory)"

@@ -11,16 +11,19 @@ import asyncio
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from core.errors import SandboxUnavailableError
-from tools.sandbox.base import Level, SandboxCommand, SandboxOutcome
+from tools.sandbox.base import Level, LiveProcess, SandboxCommand, SandboxOutcome
 from tools.sandbox.layout import ETC_FILES, SYSTEM_DIRECTORIES, base_environment, interpreter_trees
+from tools.sandbox.live import opened_launch
 from tools.sandbox.mounts import PrivateMounts
 from tools.sandbox.probe import probe_sandbox
 from tools.sandbox.process import Launch, gate, run_launch
 from tools.sandbox.report import RunReport
+from tools.sandbox.seccomp import filter_program
 from tools.workspace import MOUNT_POINT, SANDBOX_UID, StepDirectory
 
 Place = Callable[[Path], Path]
@@ -29,6 +32,8 @@ Place = Callable[[Path], Path]
 _KEPT_NAMESPACES = 16
 _MACHINERY = 2
 _TEMPORARY_BYTES = 256 * 2**20
+_TEMPORARY = ("/tmp", "/dev/shm")
+_NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf")
 
 _HARDENING = (
     *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"),
@@ -51,6 +56,24 @@ class BubblewrapSandbox:
         await probe_sandbox(self)
 
     async def run(self, command: SandboxCommand) -> SandboxOutcome:
+        async with self._prepared(command) as (launch, report):
+            outcome = await run_launch(launch, command)
+            started = outcome.killed is not None or report.command_started()
+        if not started:
+            reason = outcome.stderr.decode(errors="replace").strip()
+            raise SandboxUnavailableError(f"bubblewrap could not start: {reason}")
+        return outcome
+
+    @asynccontextmanager
+    async def open(self, command: SandboxCommand) -> AsyncGenerator[LiveProcess]:
+        async with (
+            self._prepared(command) as (launch, _),
+            opened_launch(launch, command) as process,
+        ):
+            yield process
+
+    @asynccontextmanager
+    async def _prepared(self, command: SandboxCommand) -> AsyncGenerator[tuple[Launch, RunReport]]:
         mounts = await self._mounts(command.directory.root) if os.geteuid() == 0 else None
         report = RunReport()
         # A run keeps its namespace even when it goes out of use meanwhile.
@@ -58,16 +81,11 @@ class BubblewrapSandbox:
         try:
             enter = mounts.enter(namespace, SANDBOX_UID) if mounts and namespace is not None else ()
             place: Place = mounts.place if mounts else lambda path: path
-            outcome = await run_launch(_launch(command, place, enter, report), command)
-            started = outcome.killed is not None or report.command_started()
+            yield _launch(command, place, enter, report), report
         finally:
             report.close()
             if namespace is not None:
                 os.close(namespace)
-        if not started:
-            reason = outcome.stderr.decode(errors="replace").strip()
-            raise SandboxUnavailableError(f"bubblewrap could not start: {reason}")
-        return outcome
 
     async def close(self) -> None:
         while self._namespaces:
@@ -95,15 +113,18 @@ def _launch(
         "/etc/group": _descriptor(f"sandbox:x:{user}:\n".encode()),
     }
     options = [*_options(command, place, report.write_fd), *_accounts(accounts)]
+    filters = [_descriptor(program)] if (program := filter_program()) else []
+    options += [option for fd in filters for option in ("--seccomp", str(fd))]
     arguments = _descriptor(b"".join(os.fsencode(option) + b"\0" for option in options))
     bubblewrap = ("bwrap", "--args", str(arguments), "--")
     return Launch(
         argv=(*enter, *bubblewrap, *gate(command.limits), *command.argv),
         level="bubblewrap",
         environment={"PATH": "/usr/local/bin:/usr/bin:/bin"},
-        child_fds=(report.write_fd, arguments, *accounts.values()),
+        child_fds=(report.write_fd, arguments, *accounts.values(), *filters),
         report=report,
         machinery=_MACHINERY,
+        memory_directories=_TEMPORARY,
     )
 
 
@@ -111,9 +132,14 @@ def _options(command: SandboxCommand, place: Place, status_write: int) -> Iterat
     yield from _HARDENING
     yield from ("--json-status-fd", str(status_write))
     yield from _system()
+    if command.limits.network:
+        yield "--share-net"
+        for file in _NETWORK_FILES:
+            yield from ("--ro-bind-try", file, file)
     yield from ("--proc", "/proc", "--dev", "/dev")
-    for directory in ("/tmp", "/dev/shm"):
-        yield from ("--perms", "1777", "--size", str(_TEMPORARY_BYTES), "--tmpfs", directory)
+    size = min(_TEMPORARY_BYTES, command.limits.memory_bytes // 2)
+    for directory in _TEMPORARY:
+        yield from ("--perms", "1777", "--size", str(size), "--tmpfs", directory)
     # After /tmp, which may be where they lie.
     for tree in interpreter_trees():
         yield from ("--ro-bind", str(place(tree)), str(tree))

@@ -68,3 +68,10 @@ def base_environment(home: str, temporary: str) -> Mapping[str, str]:
         "OMP_NUM_THREADS": _THREADS,
         "OPENBLAS_NUM_THREADS": _THREADS,
     }
+
+
+def argv_elsewhere(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """A command line for another machine, whose Python finds its packages by ``site``."""
+    if argv[0] != sys.executable:
+        return argv
+    return ("python3", *(argument for argument in argv[1:] if argument != "-S"))

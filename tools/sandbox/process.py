@@ -11,7 +11,7 @@ import contextlib
 import os
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from tools.sandbox.base import Killed, Level, SandboxCommand, SandboxLimits, San
 from tools.sandbox.output import CappedOutput
 from tools.sandbox.process_tree import end_tree
 from tools.sandbox.report import RunReport
-from tools.sandbox.watchdog import Watchdog
+from tools.sandbox.watchdog import Watchdog, WatchedTree
 
 T = TypeVar("T")
 Outputs = tuple[CappedOutput, CappedOutput]
@@ -54,7 +54,7 @@ class Launch:
     """How a backend starts a command. ``report`` tells when the gate may open.
 
     ``child_fds`` are inherited and then closed here; ``machinery`` counts the backend's own
-    processes below the one that is started.
+    processes below the one that is started. ``memory_directories`` are held in memory, inside.
     """
 
     argv: tuple[str, ...]
@@ -63,15 +63,16 @@ class Launch:
     child_fds: tuple[int, ...] = field(default=())
     report: RunReport | None = None
     machinery: int = 0
+    memory_directories: tuple[str, ...] = ()
 
 
 async def run_launch(launch: Launch, command: SandboxCommand) -> SandboxOutcome:
     """Runs to the end or to the first exceeded limit; no process survives, nor a cancellation."""
     started = time.monotonic()
-    process = await _start(launch)
+    process = await start(launch)
     outputs = (_capped(command), _capped(command))
     running = asyncio.ensure_future(_communicate(process, launch, command, outputs))
-    watchdog = Watchdog(command.limits, command.directory.path, outputs, launch.machinery)
+    watchdog = watchdog_of(launch, command, outputs)
     watching = asyncio.ensure_future(watchdog.watch(process.pid))
     killed: Killed | None = None
     try:
@@ -81,16 +82,24 @@ async def run_launch(launch: Launch, command: SandboxCommand) -> SandboxOutcome:
     finally:
         watching.cancel()
         if not running.done():
-            await _uninterrupted(_end(process, running))
+            await uninterrupted(_end(process, running))
     running.result()
+    killed = killed or await watchdog.too_much_on_disk()
     return _outcome(process, launch.level, outputs, killed, time.monotonic() - started)
+
+
+def watchdog_of(
+    launch: Launch, command: SandboxCommand, outputs: Sequence[CappedOutput]
+) -> Watchdog:
+    frame = WatchedTree(command.directory.path, launch.machinery, launch.memory_directories)
+    return Watchdog(command.limits, frame, outputs)
 
 
 def _outcome(
     process: Process, level: Level, outputs: Outputs, killed: Killed | None, seconds: float
 ) -> SandboxOutcome:
     return SandboxOutcome(
-        exit_code=_exit_code(process),
+        exit_code=exit_code(process),
         stdout=outputs[0].kept,
         stderr=outputs[1].kept,
         duration_seconds=seconds,
@@ -100,7 +109,7 @@ def _outcome(
     )
 
 
-def _exit_code(process: Process) -> int:
+def exit_code(process: Process) -> int:
     code = process.returncode
     assert code is not None
     return code if code >= 0 else 128 - code
@@ -110,7 +119,7 @@ def _capped(command: SandboxCommand) -> CappedOutput:
     return CappedOutput(command.limits.max_output_bytes)
 
 
-async def _start(launch: Launch) -> Process:
+async def start(launch: Launch) -> Process:
     """A cancellation in mid-start waits for the process to exist and ends it."""
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
@@ -127,7 +136,7 @@ async def _start(launch: Launch) -> Process:
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
-        await _uninterrupted(_end_started(starting))
+        await uninterrupted(_end_started(starting))
         raise
     finally:
         for fd in launch.child_fds:
@@ -176,7 +185,7 @@ async def _end(process: Process, running: asyncio.Future[None]) -> None:
     await asyncio.wait({running})
 
 
-async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     """Finishes ``work`` even if cancelled meanwhile; the cancellation goes on afterwards."""
     task = asyncio.ensure_future(work)
     cancelled = False

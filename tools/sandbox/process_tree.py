@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def descendants(root: int) -> list[int]:
@@ -63,6 +64,40 @@ def _proportional(pid: int) -> int:
     except PermissionError:
         pass  # not ours to look into: the resident size is the bound we have
     return _resident(pid)
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """CPU time of processes and of their children that have ended and been waited for."""
+    return sum(_cpu_ticks(pid) for pid in pids) / _TICKS_PER_SECOND
+
+
+def _cpu_ticks(pid: int) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(field) for field in fields[11:15])
+
+
+def held_bytes(pids: Sequence[int], directories: Sequence[str]) -> int:
+    """What in-memory file systems hold, as one of a tree's processes sees them.
+
+    Where none can be asked, the size they were mounted with is the bound. A sandbox that is still
+    being set up sees this machine's own directories, which do not count.
+    """
+    for pid in reversed(pids):
+        try:
+            return sum(_used_blocks(f"/proc/{pid}/root", directory) for directory in directories)
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return 0
+
+
+def _used_blocks(root: str, directory: str) -> int:
+    if Path(directory).exists() and os.stat(root + directory).st_dev == os.stat(directory).st_dev:
+        return 0
+    status = os.statvfs(root + directory)
+    return (status.f_blocks - status.f_bfree) * status.f_frsize
 
 
 async def end_tree(process: Process) -> None:

@@ -1,10 +1,12 @@
 """What the tests of the sandbox look at from outside it."""
 
 import asyncio
+import json
 import os
 import random
 import sys
 import time
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 
 from tools.sandbox.base import SandboxCommand, SandboxLimits
@@ -22,6 +24,13 @@ if os.fork() == 0:
     os._exit(0)
 """
 """Leaves a process named by its argument in a session of its own."""
+
+
+PROJECT = Path(__file__).resolve().parents[3]
+RUNNER = Path(__file__).with_name("runner.py")
+ORPHAN_AND_SLEEP = (
+    f"import sys\nsys.argv[1:] = ['{{token}}']\n{ORPHAN}\nimport time; time.sleep(99)"
+)
 
 
 def unique_seconds() -> str:
@@ -81,3 +90,17 @@ def python(
         directory=directory,
         limits=limits or SandboxLimits(timeout_seconds=30),
     )
+
+
+async def start_runner(directory: StepDirectory, backend: str, code: str) -> Process:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(RUNNER)),
+        stdin=PIPE,
+        stdout=DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+    )
+    orders = {"backend": backend, "workspace": str(directory.root), "code": code}
+    assert process.stdin
+    process.stdin.write(json.dumps(orders).encode())
+    process.stdin.close()
+    return process

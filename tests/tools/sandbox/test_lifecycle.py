@@ -2,32 +2,24 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from pathlib import Path
 
 import pytest
 
 from tests.tools.sandbox.machine import (
     ORPHAN,
+    ORPHAN_AND_SLEEP,
     processes_with,
     python,
     run_plainly,
+    start_runner,
     unique_seconds,
     until_gone,
     until_running,
 )
 from tools.sandbox.base import Sandbox, SandboxCommand
 from tools.workspace import StepDirectory
-
-PROJECT = Path(__file__).resolve().parents[3]
-RUNNER = Path(__file__).with_name("runner.py")
-ORPHAN_AND_SLEEP = (
-    f"import sys\nsys.argv[1:] = ['{{token}}']\n{ORPHAN}\nimport time; time.sleep(99)"
-)
 
 
 def end(pids: list[int]) -> None:
@@ -88,20 +80,6 @@ async def test_a_second_cancellation_does_not_cut_the_killing_short(
     with pytest.raises(asyncio.CancelledError):
         await running
     assert processes_with(token) == []
-
-
-async def start_runner(directory: StepDirectory, backend: str, code: str) -> Process:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(RUNNER)),
-        stdin=PIPE,
-        stdout=DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-    )
-    orders = {"backend": backend, "workspace": str(directory.root), "code": code}
-    assert process.stdin
-    process.stdin.write(json.dumps(orders).encode())
-    process.stdin.close()
-    return process
 
 
 async def test_killing_the_runner_kills_what_it_runs(

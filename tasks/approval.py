@@ -1,0 +1,69 @@
+"""Whether a call of a high-risk tool may run: by policy, or because a person allows it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from core.errors import ApprovalDeniedError, StepFailedError
+from core.plan import PlanStep
+from core.ports import Human, Question
+from core.run import ApprovalPolicy
+from tools.base import BaseTool
+
+APPROVE, DENY = "approve", "deny"
+_SHOWN_CHARACTERS = 4_000
+_OUTSIDE = "words from outside (a page, a file, a tool's result) are in view of the model that asks"
+
+
+async def admit(
+    tool: BaseTool,
+    arguments: dict[str, Any],
+    policy: ApprovalPolicy,
+    human: Human,
+    *,
+    untrusted: bool,
+) -> None:
+    """Returns where the call may run. The question holds the arguments, so its answer is theirs.
+
+    Args:
+        untrusted: strangers' words were in view when the model made this call.
+
+    Raises:
+        ApprovalDeniedError: it may not; says by whose word, and how to allow it.
+    """
+    if tool.annotations.risk == "low":
+        return
+    case = "untrusted" if untrusted else "high_risk"
+    decision = policy.untrusted if untrusted else policy.high_risk
+    if decision == "allow":
+        return
+    why = f" while {_OUTSIDE}" if untrusted else ""
+    if decision == "deny":
+        raise ApprovalDeniedError(
+            f"{tool.name} may not run{why}: policy (approvals.{case} = deny). Go on without it, or "
+            "end with failure and say what it was needed for"
+        )
+    text = f"May `{tool.name}` run{why}?\n\n```json\n{_shown(arguments)}\n```"
+    if await human.ask(Question(text=text, choices=(APPROVE, DENY), default=DENY)) != APPROVE:
+        raise ApprovalDeniedError(f"{tool.name} may not run: no approval was given")
+
+
+async def approve_step(step: PlanStep, human: Human) -> None:
+    """Asks before a step with ``approval: true`` begins.
+
+    Raises:
+        StepFailedError: nobody approved; the step is blocked.
+    """
+    text = f"May step '{step.id}' ({step.title}) begin?\n\n{step.instructions[:_SHOWN_CHARACTERS]}"
+    if step.tool:
+        text += f"\n\nIt runs `{step.tool}`:\n\n```json\n{_shown(step.args)}\n```"
+    if await human.ask(Question(text=text, choices=(APPROVE, DENY), default=DENY)) != APPROVE:
+        raise StepFailedError("no approval was given", blocked=True, refused=True)
+
+
+def _shown(arguments: dict[str, Any]) -> str:
+    text = json.dumps(arguments, indent=2, ensure_ascii=False)
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    return f"{text[:_SHOWN_CHARACTERS]}\n… {len(text) - _SHOWN_CHARACTERS} more characters"
