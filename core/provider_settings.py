@@ -18,6 +18,7 @@ ProviderKind = Literal[
     "azure",
     "bedrock",
     "google",
+    "gemini",
     "openrouter",
     "groq",
     "deepseek",
@@ -161,6 +162,7 @@ class Credentials(BaseSettings):
     aws_default_region: str | None = None
     aws_endpoint_url_bedrock_runtime: str | None = None
     gemini_api_key: SecretStr | None = None
+    google_gemini_base_url: str | None = None
     openrouter_api_key: SecretStr | None = None
     groq_api_key: SecretStr | None = None
     deepseek_api_key: SecretStr | None = None

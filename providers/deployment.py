@@ -15,6 +15,7 @@ DEFAULT_MODELS: Mapping[ProviderKind, str] = MappingProxyType(
         "anthropic": "claude-sonnet-5-5",
         # A profile that routes from any commercial region; its model cannot be called directly.
         "bedrock": "global.anthropic.claude-sonnet-5-5",
+        "gemini": "gemini-3.8-flash",
         "local": "smollm2-135m-instruct",
         **{kind: p.model for kind, p in load_profiles().items() if p.model},
     }

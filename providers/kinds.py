@@ -122,6 +122,8 @@ def kinds() -> Mapping[ProviderKind, Kind]:
             make=_make_bedrock, address="AWS_ENDPOINT_URL_BEDROCK_RUNTIME", needs_key=False
         ),
         "google": _from_profile(profiles["google"]),
+        # The key alone means the kind before it: one key is one part of a route.
+        "gemini": Kind(make=_make_gemini, key="GEMINI_API_KEY", address="GOOGLE_GEMINI_BASE_URL"),
         "openrouter": _from_profile(profiles["openrouter"]),
         "groq": _from_profile(profiles["groq"]),
         "deepseek": _from_profile(profiles["deepseek"]),
@@ -183,6 +185,12 @@ def _make_anthropic(name: str, settings: ProviderSettings) -> BaseProvider:
     from providers.anthropic_messages import AnthropicMessagesProvider
 
     return AnthropicMessagesProvider(name, settings)
+
+
+def _make_gemini(name: str, settings: ProviderSettings) -> BaseProvider:
+    from providers.google_gemini import GeminiProvider
+
+    return GeminiProvider(name, settings)
 
 
 def _make_bedrock(name: str, settings: ProviderSettings) -> BaseProvider:

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from httpx import HTTPError
-from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
 from core.plan import Plan
-from core.result import RunReport, StepReport, StepStatus
+from core.result import StepStatus
 from tasks.progress import Progress, RunEvent
 from tasks.run import Run
 
@@ -95,55 +95,3 @@ class PlanBoard:
                 await client.update_artifact(self._artifact_id, update)
         except HTTPError as error:
             get_run_logger().warning("the plan table could not be written: %s", error)
-
-
-async def publish_report(run: Run, report: RunReport, markdown: str) -> None:
-    """Shows a finished run in the UI. What cannot be shown is on disk all the same."""
-    try:
-        await _create_artifacts(run, report, markdown)
-    except HTTPError as error:
-        get_run_logger().warning("the report could not be published: %s", error)
-
-
-async def _create_artifacts(run: Run, report: RunReport, markdown: str) -> None:
-    """The result, the usage and the files as artifacts of the flow run."""
-    short = run.key[:8]
-    await acreate_markdown_artifact(
-        markdown, key=f"result-{short}", description=f"{report.status}: {report.headline}"
-    )
-    await acreate_table_artifact(
-        [_usage_row(s) for s in report.steps],
-        key=f"usage-{short}",
-        description=f"{report.spend.model_calls} model calls, {_cost(report)}",
-    )
-    files = [
-        {"step": s.step_id, "file": f.path, "bytes": f.size_bytes, "sha256": f.sha256}
-        for s in report.steps
-        if s.result
-        for f in s.result.files
-    ]
-    if files:
-        await acreate_table_artifact(
-            files, key=f"files-{short}", description=f"{len(files)} files under {report.directory}"
-        )
-
-
-def _usage_row(step: StepReport) -> dict[str, str | int | float]:
-    spend = step.result.spend if step.result else None
-    return {
-        "step": step.step_id,
-        "status": step.status.value,
-        "turns": step.result.turns if step.result else 0,
-        "model calls": spend.model_calls if spend else 0,
-        "tool calls": spend.tool_calls if spend else 0,
-        "tokens in": spend.usage.input_tokens if spend else 0,
-        "tokens out": spend.usage.output_tokens if spend else 0,
-        "cost USD": f"{spend.cost_usd:.6f}" if spend else "",
-        "seconds": round(step.duration_seconds, 2),
-    }
-
-
-def _cost(report: RunReport) -> str:
-    known = f"{report.spend.cost_usd:.4f} USD"
-    unpriced = report.spend.unpriced_calls
-    return f"{known} and {unpriced} calls of unknown price" if unpriced else known

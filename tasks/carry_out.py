@@ -13,11 +13,12 @@ from prefect.states import Cancelled, Failed
 
 from core.errors import RunFailedError
 from core.result import RunReport, StepReport
-from tasks.board import PlanBoard, publish_report
+from tasks.board import PlanBoard
 from tasks.cancel import CancelledFromOutside, until_cancelled
 from tasks.draft import obtain_plan
 from tasks.execute import StepExecutor
 from tasks.opening import opened
+from tasks.publish import publish_report
 from tasks.report import account_for_run, build_report, report_cancelled, save_report
 from tasks.request import RunRequest
 from tasks.revise import latest_version, revised

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Literal
@@ -13,6 +14,10 @@ from core.result import RunReport, Spend, StepReport, StepStatus
 from core.usage import UsageEvent
 from tasks.opening import write_file
 from tasks.run import Run
+
+IMAGE_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg"}
+_PLAIN_PATH = re.compile(r"[\w./-]+")
+"""Other names could end the link they are put in."""
 
 RunStatus = Literal["completed", "failed", "cancelled", "over_budget"]
 
@@ -112,9 +117,21 @@ def to_markdown(report: RunReport) -> str:
     if report.replaced:
         lines += ["", f"Planned anew (now version {report.plan_version}):", ""]
         lines += [f"- {r.step_id} {r.status.value}: {r.reason}" for r in report.replaced]
+    lines += _images(report)
     if files:
         lines += ["", f"Files, under `{report.directory}/workspace/`:", "", *files]
     return "\n".join(lines) + "\n"
+
+
+def _images(report: RunReport) -> list[str]:
+    """Links to the images that steps left, relative to the report."""
+    lines: list[str] = []
+    for step in report.steps:
+        for file in step.result.files if step.result else ():
+            kind = file.path.rpartition(".")[2].lower()
+            if kind in IMAGE_TYPES and _PLAIN_PATH.fullmatch(file.path):
+                lines += ["", f"![{file.path}](workspace/{step.step_id}/{file.path})"]
+    return lines
 
 
 def _row(step: StepReport) -> str:

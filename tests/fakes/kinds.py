@@ -26,6 +26,7 @@ def settings_of(kind: ProviderKind, server: FakeModelServer, **more: Any) -> Pro
     places: dict[str, dict[str, Any]] = {
         "local": {},
         "anthropic": {"base_url": server.anthropic_url},
+        "gemini": {"base_url": server.google_url},
         "azure": {"base_url": server.azure_url, "api_version": "2024-10-21"},
         "bedrock": {"base_url": server.bedrock_url, "region": "us-east-1", "api_key": None},
     }

@@ -23,7 +23,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
-from tests.fakes import wire_anthropic, wire_bedrock, wire_embeddings, wire_openai, wire_responses
+from tests.fakes import (
+    wire_anthropic,
+    wire_bedrock,
+    wire_embeddings,
+    wire_google,
+    wire_openai,
+    wire_responses,
+)
 from tests.fakes.http_wire import Connection, HttpRequest, serve_connections
 from tests.fakes.script import Answer, Fault, Outcome, Protocol, RecordedRequest, Script
 
@@ -32,6 +39,7 @@ _WIRES: dict[Protocol, ModuleType] = {
     "responses": wire_responses,
     "anthropic": wire_anthropic,
     "bedrock": wire_bedrock,
+    "google": wire_google,
     "embeddings": wire_embeddings,
     "bedrock_embeddings": wire_embeddings,
 }
@@ -66,6 +74,10 @@ class FakeModelServer:
 
     @property
     def anthropic_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def google_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -144,6 +156,8 @@ def _protocol(path: str) -> Protocol:
         return "responses"
     if place.endswith(("/converse", "/converse-stream")):
         return "bedrock"
+    if place.endswith((":generateContent", ":streamGenerateContent", ":batchEmbedContents")):
+        return "google"
     return "anthropic" if place == "/v1/messages" else "other"
 
 
@@ -154,6 +168,8 @@ def _reply_other(request: RecordedRequest, connection: Connection) -> Outcome:
         body: dict[str, Any] = {"object": "list", "data": [], "has_more": False}
     elif place.endswith(("/count_tokens", "/input_tokens")):
         body = {"input_tokens": len(request.text) // 4}
+    elif place.endswith(":countTokens"):
+        body = {"totalTokens": len(request.text) // 4}
     elif place.endswith("/count-tokens"):
         body = {"inputTokens": len(request.text) // 4}
     else:

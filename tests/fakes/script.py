@@ -9,7 +9,14 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 Protocol = Literal[
-    "openai", "responses", "anthropic", "bedrock", "embeddings", "bedrock_embeddings", "other"
+    "openai",
+    "responses",
+    "anthropic",
+    "bedrock",
+    "google",
+    "embeddings",
+    "bedrock_embeddings",
+    "other",
 ]
 Outcome = Literal["open", "answered", "client_gone", "fault"]
 
@@ -35,17 +42,21 @@ class RecordedRequest:
 
     @property
     def streamed(self) -> bool:
-        return bool(self.body.get("stream")) or self.path.endswith("/converse-stream")
+        by_path = ("/converse-stream", ":streamGenerateContent?alt=sse")
+        return bool(self.body.get("stream")) or self.path.endswith(by_path)
 
     @property
     def model(self) -> str:
         if self.protocol.startswith("bedrock"):
             return unquote(self.path.split("/")[2])
+        if self.protocol == "google":
+            return unquote(self.path.rpartition("/")[2].partition(":")[0])
         return str(self.body.get("model", ""))
 
     @property
     def tool_names(self) -> tuple[str, ...]:
-        tools: list[dict[str, Any]] = self._tool_config.get("tools") or []
+        tools: list[dict[str, Any]] = self._tool_config.get("tools") or self.body.get("tools") or []
+        tools = [f for t in tools for f in t.get("functionDeclarations", [t])]
         wrapped = (tool.get("function") or tool.get("toolSpec") or tool for tool in tools)
         return tuple(str(tool["name"]) for tool in wrapped)
 
@@ -53,24 +64,28 @@ class RecordedRequest:
     def tool_choice(self) -> Any:
         """What is said of which tools may be called, in the protocol's own words."""
         config = self._tool_config
-        return config.get("tool_choice") or config.get("toolChoice")
+        calling = config.get("functionCallingConfig", {}).get("mode")
+        return config.get("tool_choice") or config.get("toolChoice") or calling
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        return self.body.get("messages") or self.body.get("input") or []
+        body = self.body
+        return body.get("messages") or body.get("input") or body.get("contents") or []
 
     @property
     def system(self) -> str:
         """The system prompt, wherever the protocol puts it."""
         if self.protocol in ("anthropic", "bedrock"):
             return _text(self.body.get("system", ""))
+        if self.protocol == "google":
+            return _text(self.body.get("systemInstruction", {}).get("parts"))
         return "\n".join(_text(m["content"]) for m in self.messages if m.get("role") == "system")
 
     @property
     def last_text(self) -> str:
         """The text of the last message, tool results included."""
         last = self.messages[-1] if self.messages else {}
-        return _text(last.get("content") or last.get("output"))
+        return _text(last.get("content") or last.get("output") or last.get("parts"))
 
     @property
     def text(self) -> str:
@@ -87,10 +102,17 @@ def _text(content: Any) -> str:
         return content
     blocks: list[Any] = content or []
     return "\n".join(
-        str(b["text"]) if "text" in b else _text(b.get("toolResult", b).get("content"))
+        str(b["text"])
+        if "text" in b
+        else _text(b.get("toolResult", b).get("content") or _response(b))
         for b in blocks
         if b
     ).strip()
+
+
+def _response(block: dict[str, Any]) -> str:
+    """What a tool said, as Gemini is told."""
+    return " ".join(str(v) for v in block.get("functionResponse", {}).get("response", {}).values())
 
 
 @dataclass(frozen=True, slots=True)

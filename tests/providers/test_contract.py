@@ -64,7 +64,7 @@ def obedient(request: RecordedRequest) -> Answer:
     asked = bool(request.tool_names) and "Weather" in request.last_text
     if asked or ("auto" not in choice and "none" not in choice):
         return Answer(tool_calls=(ScriptedCall("weather", {"city": "Paris"}),))
-    if "json_schema" in request.text or "json_object" in request.text:
+    if any(word in request.text for word in ("json_schema", "json_object", "responseJsonSchema")):
         return Answer(text='{"name": "Alice", "age": 31}')
     return Answer(text="Hello Alice, how are you today?", thinking="A greeting is wanted.")
 

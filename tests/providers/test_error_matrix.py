@@ -39,11 +39,12 @@ from tests.fakes.script import Answer, Fault, Protocol, RecordedRequest
 from tests.fakes.scripts import always
 
 KEYED: tuple[ProviderKind, ...] = ("openai", "openai_responses", "anthropic", "azure", "google")
-KINDS: tuple[ProviderKind, ...] = (*KEYED, "bedrock")
+KINDS: tuple[ProviderKind, ...] = (*KEYED, "gemini", "bedrock")
 FIRST: Mapping[ProviderKind, Protocol] = {
     "openai": "openai",
     "openai_responses": "responses",
     "anthropic": "anthropic",
+    "gemini": "google",
     "bedrock": "bedrock",
 }
 ASKED = CompletionRequest(messages=(user("hello"),), timeout_seconds=20)
@@ -205,7 +206,7 @@ async def test_a_spent_quota_is_not_worth_waiting_for(server: FakeModelServer) -
             await provider.generate_completion(ASKED, model="gpt-6-sol")
 
 
-@pytest.mark.parametrize("kind", KEYED)
+@pytest.mark.parametrize("kind", (*KEYED, "gemini"))
 async def test_an_error_keeps_what_the_provider_said_but_not_the_key(
     kind: ProviderKind, server: FakeModelServer
 ) -> None:
