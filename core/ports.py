@@ -121,6 +121,16 @@ class Router(Protocol):
         """
         ...
 
+    def context_window(self, route: str) -> int | None:
+        """Tokens that every deployment of the route can read and write in one call.
+
+        ``None`` where that is known of none of them. Its fallbacks are not asked.
+
+        Raises:
+            ConfigError: there is no such route.
+        """
+        ...
+
     async def close(self) -> None:
         """Closes the connections. Idempotent."""
         ...

@@ -36,7 +36,8 @@ class ProviderSettings(Value):
 
     ``kind`` may be left out where the name is one. ``model`` is what the provider answers with
     when a route names it without a model. ``api_version`` is Azure's; without one its v1 API is
-    spoken. ``region`` is of AWS, whose credentials boto3 finds by itself.
+    spoken. ``region`` is of AWS, whose credentials boto3 finds by itself. ``temperature`` is for
+    requests that name none; models that fix it are not sent one.
     """
 
     kind: ProviderKind
@@ -47,6 +48,7 @@ class ProviderSettings(Value):
     region: str | None = None
     timeout_seconds: float = Field(default=120.0, gt=0)
     max_output_tokens: int = Field(default=8192, gt=0)
+    temperature: float | None = Field(default=None, ge=0, le=2)
     input_usd_per_million: Decimal | None = Field(default=None, ge=0)
     output_usd_per_million: Decimal | None = Field(default=None, ge=0)
 

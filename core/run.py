@@ -32,30 +32,51 @@ class Utterance(Value):
 
 
 class RunOptions(Value):
-    """Options of ``plan_and_run``; every one has a sane default.
+    """Options of the flows; every one has a sane default. The texts are shown in the UI's form."""
 
-    ``inputs`` are paths of files that the run gets as ``data/``; a relative path is one of the
-    project, not of the directory that a worker happens to stand in. ``vars`` are for a plan's
-    templates. ``model`` is the route for whatever names none. ``resume_from`` is the key of a run
-    whose committed work is taken over. ``max_parallel_steps`` and ``budget`` default to the
-    configuration's, as does ``approvals``; one word there stands for both its cases. The files in
-    ``inputs`` count as strangers' words unless ``trust_inputs``. ``max_replans`` bounds how often a
-    model may revise the plan around steps that failed; left out, once for a plan that a model
-    drafted and never for a given one. ``tags`` go into every usage row.
-
-    ``conversation`` is what was said before; agents see it before their step. ``files_of`` is the
-    key of a run of a single agent, whose files the agent of this one begins with.
-    """
-
-    vars: dict[str, Any] = Field(default_factory=dict)
-    inputs: tuple[str, ...] = ()
-    model: str = "default"
-    max_parallel_steps: int | None = Field(default=None, ge=1, le=200)
-    max_replans: int | None = Field(default=None, ge=0, le=20)
-    approvals: ApprovalPolicy | Decision | None = None
-    trust_inputs: bool = False
-    budget: Budget | None = None
-    tags: tuple[str, ...] = ()
-    resume_from: str | None = None
-    conversation: tuple[Utterance, ...] = ()
-    files_of: str | None = None
+    vars: dict[str, Any] = Field(
+        default_factory=dict, description="Values for a plan's templates, over its own."
+    )
+    inputs: tuple[str, ...] = Field(
+        default=(),
+        description="Paths of files that the run gets as data/NAME; a relative path is one of the "
+        "project.",
+    )
+    model: str = Field(
+        default="default",
+        description="The route, or provider:model, for whatever names none of its own.",
+    )
+    max_parallel_steps: int | None = Field(
+        default=None, ge=1, le=200, description="Left out: as configured under [run]."
+    )
+    max_replans: int | None = Field(
+        default=None,
+        ge=0,
+        le=20,
+        description="How often a model may revise the plan around steps that failed. Left out: once "
+        "for a plan that a model drafted, never for a given one.",
+    )
+    approvals: ApprovalPolicy | Decision | None = Field(
+        default=None,
+        description="What becomes of calls of high-risk tools; one word stands for both cases. Left "
+        "out: as configured under [run.approvals].",
+    )
+    trust_inputs: bool = Field(
+        default=False,
+        description="Whether you answer for what the input files say; else they count as strangers' "
+        "words.",
+    )
+    budget: Budget | None = Field(
+        default=None, description="Limits of this run. Left out: as configured under [run.budget]."
+    )
+    tags: tuple[str, ...] = Field(default=(), description="They go into every usage row.")
+    resume_from: str | None = Field(
+        default=None, description="The key of a run to go on with; all else but budget is kept."
+    )
+    conversation: tuple[Utterance, ...] = Field(
+        default=(), description="What was said before; agents see it before their step."
+    )
+    files_of: str | None = Field(
+        default=None,
+        description="The key of a single agent's run, with whose files the agent of this one begins.",
+    )

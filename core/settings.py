@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from core.base import Slug, Value, is_object
 from core.errors import ConfigError
+from core.llm_settings import translate_sections
 from core.provider_settings import (
     CacheSettings,
     CapabilitySettings,
@@ -36,6 +37,7 @@ from core.tool_settings import (
     EgressSettings,
     SandboxSettings,
     SearchSettings,
+    ToolsSettings,
 )
 from core.usage import Budget, BudgetSettings
 
@@ -73,6 +75,7 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     sandbox: SandboxSettings = SandboxSettings()
     daytona: DaytonaSettings = DaytonaSettings()
+    tools: ToolsSettings = ToolsSettings()
     egress: EgressSettings = EgressSettings()
     search: SearchSettings = SearchSettings()
     crawl: CrawlSettings = CrawlSettings()
@@ -155,6 +158,12 @@ def _read_toml(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
+    try:
+        values = translate_sections(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {first_problem(error)}") from error
     unknown = values.keys() - (Settings.model_fields.keys() - {"home", "credentials"})
     if unknown:
         raise ConfigError(f"{path}: unknown key '{min(unknown)}'")

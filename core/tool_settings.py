@@ -81,6 +81,16 @@ class DaytonaSettings(Value):
     start_seconds: float = Field(default=120.0, gt=0)
 
 
+class ToolsSettings(Value):
+    """``[tools]``: tools of one's own.
+
+    ``modules`` are names of Python modules that can be imported. Every class written in one that
+    derives from ``tools.base.BaseTool`` becomes a tool; it is made without arguments.
+    """
+
+    modules: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")], ...] = ()
+
+
 class EgressSettings(Value):
     """``[egress]``: where tools may connect to, beside public addresses on ``ports``.
 
@@ -197,10 +207,11 @@ class BrowserSettings(Value):
     ``wss_url`` (a Playwright server) or ``cdp_url`` (a Chromium with remote debugging) no browser
     is started, and the egress guard sees only the addresses that the tool itself opens. ``risk``
     high puts every call before the approvals policy. ``extra_chromium_args`` may not redirect
-    connections.
+    connections. ``memory_mib`` is for all pages together; beyond it the largest is ended.
     """
 
     headless: bool = True
+    memory_mib: int = Field(default=4096, ge=512)
     disable_security: bool = False
     extra_chromium_args: tuple[str, ...] = ()
     chrome_instance_path: Path | None = None

@@ -47,6 +47,6 @@ async def run_agent(
         plan = single_step_plan(prompt, agent, options) if prompt else None
         # What failed is the answer: nothing is planned around it.
         options = options.model_copy(update={"max_replans": 0})
-        run_key, request = prepare(services, None, plan, options, flow_run_id)
+        run_key, request = prepare(services, "", plan, options, flow_run_id)
         request = request.model_copy(update={"workflow": "run_agent"})
         return await carry_out(services, request, run_key, flow_run_id)

@@ -29,7 +29,7 @@ from tasks.store import NOWHERE, results_in
 
 @flow(name="plan-and-run", persist_result=False, result_storage=NOWHERE)
 async def plan_and_run(
-    goal: str | None = None,
+    goal: str = "",
     plan: Plan | Path | None = None,
     options: RunOptions = RunOptions(),  # noqa: B008  frozen, so one for all is safe
 ) -> RunReport | State[Any]:

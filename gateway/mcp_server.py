@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.base import is_object
 from core.errors import BadInputError, EnvironmentUnusableError
+from core.message import TextPart
 from core.settings import Settings
 from gateway.mcp_server_runs import run_tools
 from tools.base import BaseTool, ToolContext, ToolResult
@@ -128,10 +129,11 @@ async def _called(tool: BaseTool, arguments: dict[str, Any]) -> CallToolResult:
         result = await invoke(tool, arguments)
     except EnvironmentUnusableError as error:
         result = ToolResult(error=str(error))
-    return _answer(result)
+    return answer_of(result)
 
 
-def _answer(result: ToolResult) -> CallToolResult:
+def answer_of(result: ToolResult) -> CallToolResult:
+    """Whole: a client has no next turn in which to be shown the state."""
     from mcp_types import CallToolResult, ImageContent, TextContent
 
     text = result.text
@@ -139,8 +141,10 @@ def _answer(result: ToolResult) -> CallToolResult:
         text = json.dumps(result.data, indent=2, ensure_ascii=False)
     content: list[Any] = [TextContent(type="text", text=text)]
     content += [
-        ImageContent(type="image", data=image.data, mime_type=image.media_type)
-        for image in result.images
+        TextContent(type="text", text=part.text)
+        if isinstance(part, TextPart)
+        else ImageContent(type="image", data=part.data, mime_type=part.media_type)
+        for part in (*result.images, *result.state)
     ]
     return CallToolResult(
         content=content,

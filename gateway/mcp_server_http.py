@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import BadInputError
+from core.errors import BadInputError, ConfigError
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_SHORTEST_TOKEN = 16
 _WILDCARDS = ("", "0.0.0.0", "::")
 
 
 def read_or_make_token(file: Path) -> str:
-    """The token that clients must send; made once, readable by its owner alone."""
+    """The token that clients must send; made once, readable by its owner alone.
+
+    Raises:
+        ConfigError: the file is there and others may read it, or it holds none worth the name.
+    """
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return file.read_text(encoding="utf-8").strip()
-    token = secrets.token_urlsafe(32)
+    whole = file.with_name(f".{file.name}-{secrets.token_hex(8)}")
+    fd = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(fd, "w", encoding="utf-8") as opened:
-        opened.write(token + "\n")
+        opened.write(secrets.token_urlsafe(32) + "\n")
+    # A link, so that the file is never there without its token, which an empty header would match.
+    with contextlib.suppress(FileExistsError):
+        file.hardlink_to(whole)
+    whole.unlink()
+    return _token_in(file)
+
+
+def _token_in(file: Path) -> str:
+    token = file.read_text(encoding="utf-8").strip()
+    if len(token) < _SHORTEST_TOKEN:
+        raise ConfigError(f"{file}: holds no token of {_SHORTEST_TOKEN} characters; delete it")
+    if file.stat().st_mode & 0o077:
+        raise ConfigError(f"{file}: others may read it; delete it, or make it yours alone")
     return token
 
 

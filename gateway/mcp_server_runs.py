@@ -108,8 +108,8 @@ class PlanAndRun(_RunTool):
 
 def _parameters(wanted: JsonObject) -> JsonObject:
     """Of the flow. Raises InvalidArgumentsError for what no run could begin with."""
-    goal, plan = wanted.get("goal"), wanted.get("plan")
-    if not (goal or "").strip() and plan is None:
+    goal, plan = wanted.get("goal") or "", wanted.get("plan")
+    if not goal.strip() and plan is None:
         raise InvalidArgumentsError("give a goal or a plan")
     try:
         if plan is not None:

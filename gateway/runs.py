@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 from uuid import UUID
 
@@ -14,16 +15,17 @@ from prefect.client.schemas.filters import (
     TaskRunFilter,
     TaskRunFilterFlowRunId,
 )
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.flow_engine import run_flow_async
 from prefect.states import Cancelled, Cancelling, Crashed, Pending
 
 from core.base import Value
 from core.errors import EnvironmentUnusableError
+from tasks.cancel import RUN_TAG
 
-RUN_TAG = "run:"
-"""Flow runs that work on the same run carry the tag ``run:<run_key>``."""
+STOPPING = "Stopping"
+"""The name of a flow run's state between being asked to stop and having stopped."""
 
 
 async def create_flow_run(
@@ -59,6 +61,18 @@ async def mark_crashed(run_key: str, message: str) -> int:
                 await client.set_flow_run_state(flow_run.id, Crashed(message=message), force=True)
                 marked += 1
     return marked
+
+
+async def mark_flow_runs_crashed(flow_run_ids: Iterable[str], message: str) -> None:
+    """Marks those of them whose end nobody told. Call it when their processes are gone."""
+    async with get_client() as client:
+        for flow_run_id in flow_run_ids:
+            try:
+                flow_run = await client.read_flow_run(UUID(flow_run_id))
+            except ObjectNotFound:
+                continue  # deleted by an operator
+            if flow_run.state and not flow_run.state.is_final():
+                await client.set_flow_run_state(flow_run.id, Crashed(message=message), force=True)
 
 
 async def _flow_runs(client: PrefectClient, run_key: str) -> list[FlowRun]:
@@ -128,19 +142,49 @@ async def read_progress(run_key: str) -> RunProgress | None:
 
 
 async def cancel_run(run_key: str) -> int:
-    """Asks whoever works on the run to stop, which takes seconds; returns how many flow runs."""
+    """Asks whoever works on the run to stop, which takes a second or two, also where it is paused.
+
+    Returns how many flow runs were asked; 0 if the run had ended, or there is none.
+    """
     if not _is_key(run_key):
         return 0
     asked = 0
     async with get_client() as client:
         for flow_run in await _flow_runs(client, run_key):
-            if flow_run.state is None or flow_run.state.is_final():
+            state = flow_run.state
+            if state is None or state.is_final():
                 continue
-            begun = flow_run.state.is_running() or flow_run.state.is_paused()
-            state = Cancelling() if begun else Cancelled()
-            await client.set_flow_run_state(flow_run.id, state)
+            if not state.is_cancelling():
+                await client.set_flow_run_state(flow_run.id, _end_of(state))
             asked += 1
     return asked
+
+
+def _end_of(state: State[Any]) -> State[Any]:
+    """The way a flow run ends from ``state`` when it is cancelled.
+
+    A worker that sees a state *named* Cancelling stops the process itself, and writes its own words
+    over the run's last ones. By another name the run sees it within a second and ends by itself.
+    """
+    if state.is_running() or state.is_paused():
+        return State(type=StateType.CANCELLING, name=STOPPING)
+    return Cancelled(message="cancelled before it began")
+
+
+async def insist_on_cancel(run_key: str, *, abandoned: bool) -> None:
+    """For a run that was asked to stop and does not.
+
+    Args:
+        run_key: the run's.
+        abandoned: nobody holds the run's lease, so nobody can end it: it is marked Cancelled here.
+            Else its worker, if it has one, is told to end the process, after 30 s by force.
+    """
+    gone = Cancelled(message=f"cancelled; its process was gone; `manus resume {run_key}` goes on")
+    async with get_client() as client:
+        for flow_run in await _flow_runs(client, run_key):
+            if flow_run.state and not flow_run.state.is_final():
+                state = gone if abandoned else Cancelling()
+                await client.set_flow_run_state(flow_run.id, state, force=True)
 
 
 def _is_key(text: str) -> bool:

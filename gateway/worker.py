@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.base import Value
 from core.errors import EnvironmentUnusableError
 from core.settings import PROJECT_ROOT, Settings
+from gateway.server import ensure_server, point_prefect_at, server_status
 from gateway.server_record import process_identity
 
 WORK_POOL = "manus"
 _STOP_SECONDS = 20.0
+_FLOW_RUN_SECONDS = 15.0
+_FLOW_RUN_ID = b"PREFECT__FLOW_RUN_ID="
 
 
 class WorkerRecord(Value):
@@ -86,14 +93,77 @@ def start_worker(settings: Settings) -> WorkerRecord:
 
 
 def stop_worker(settings: Settings) -> bool:
-    """Asks the worker to end (it ends its flow runs), then insists. Whether there was one."""
+    """Ends the worker's flow runs in good order, then the worker. Whether there was one.
+
+    The worker itself would kill them at once: no report, and Running in the UI for good. Where
+    there is no /proc to find them in, that is what happens, and ``manus resume`` marks them.
+    """
     record = read_worker(settings)
     if record is None:
         return False
+    children = _flow_run_processes(record)
+    for child in children:
+        child.end(signal.SIGTERM)
+    _wait_for(children, _FLOW_RUN_SECONDS)
     os.kill(record.pid, signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_SECONDS
-    while record.alive and time.monotonic() < deadline:
-        time.sleep(0.1)
-    if record.alive:
+    if not _wait_for([record], _STOP_SECONDS):
         os.killpg(record.pid, signal.SIGKILL)
+    for child in children:
+        child.end(signal.SIGKILL)
+    if children and server_status(settings).healthy:
+        _mark(settings, [child.flow_run_id for child in children])
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class _FlowRunProcess:
+    """The process of a flow run, which leads a process group of its own."""
+
+    pid: int
+    identity: str | None
+    flow_run_id: str
+
+    @property
+    def alive(self) -> bool:
+        return process_identity(self.pid) == self.identity
+
+    def end(self, number: signal.Signals) -> None:
+        if self.alive:
+            with suppress(ProcessLookupError):  # it ended this instant
+                os.kill(self.pid, number)
+
+
+def _flow_run_processes(worker: WorkerRecord) -> list[_FlowRunProcess]:
+    found: list[_FlowRunProcess] = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        pid = int(directory.name)
+        try:
+            identity = process_identity(pid)
+            parent = (directory / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+            if int(parent) != worker.pid:
+                continue
+            variables = (directory / "environ").read_bytes().split(b"\0")
+        except OSError:  # it ended meanwhile
+            continue
+        named = [v.removeprefix(_FLOW_RUN_ID) for v in variables if v.startswith(_FLOW_RUN_ID)]
+        found += [_FlowRunProcess(pid, identity, name.decode()) for name in named if identity]
+    return found
+
+
+def _wait_for(processes: Sequence[WorkerRecord | _FlowRunProcess], seconds: float) -> bool:
+    """Whether all have ended in time."""
+    deadline = time.monotonic() + seconds
+    while any(process.alive for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _mark(settings: Settings, flow_run_ids: list[str]) -> None:
+    """Says of those that could not say themselves how they ended."""
+    point_prefect_at(ensure_server(settings), settings)
+    from gateway.runs import mark_flow_runs_crashed
+
+    message = "its process was ended with the worker; a run goes on with `manus resume`"
+    asyncio.run(mark_flow_runs_crashed(flow_run_ids, message))

@@ -15,21 +15,25 @@ import httpx2
 from pydantic import BaseModel, SecretStr
 
 from core.completion import Chunk, Completion, CompletionRequest, ProviderStatus
-from core.errors import (
-    MalformedAnswerError,
-    ManusError,
-    ProviderConnectionError,
-    ProviderTimeoutError,
-)
+from core.errors import ManusError
 from core.message import ThinkingPart
 from core.provider_settings import ProviderSettings
 from providers.anthropic_answer import MessageAccumulator, MessageAnswer, StreamEvent, draft
 from providers.anthropic_request import render_request
 from providers.base import BaseProvider
 from providers.error_map import Rejection, error_for
+from providers.http_errors import (
+    connection_failed,
+    not_the_protocol,
+    status_of,
+    timed_out,
+    transport_errors,
+    without_key,
+)
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 _PATH = "/v1/messages"
+_PROTOCOL = "messages"
 _COUNTED = frozenset({"model", "messages", "system", "tools", "tool_choice", "output_config"})
 _STATUS_TIMEOUT_SECONDS = 5.0
 
@@ -54,18 +58,7 @@ class AnthropicMessagesProvider(BaseProvider):
 
     async def get_status(self) -> ProviderStatus:
         """Lists the models, which is free of charge."""
-        try:
-            with self._mapped_errors():
-                await self._client.get(
-                    "/v1/models",
-                    cast_to=httpx2.Response,
-                    options={"timeout": _STATUS_TIMEOUT_SECONDS},
-                )
-        except (ProviderConnectionError, ProviderTimeoutError) as error:
-            return self._status(reachable=False, detail=str(error))
-        except ManusError as error:
-            return self._status(reachable=True, detail=str(error))
-        return self._status(reachable=True, detail="")
+        return await status_of(self.name, self._list_models())
 
     async def ask_token_count(self, request: CompletionRequest, *, model: str) -> int:
         """Asked of the service, free of charge: nothing local knows Claude's tokens."""
@@ -128,38 +121,36 @@ class AnthropicMessagesProvider(BaseProvider):
         part = ThinkingPart(text=thinking, provider=self.name) if thinking else None
         return Chunk(text=text, thinking=part)
 
-    def _status(self, *, reachable: bool, detail: str) -> ProviderStatus:
-        return ProviderStatus(name=self.name, key_present=True, reachable=reachable, detail=detail)
+    async def _list_models(self) -> None:
+        with self._mapped_errors():
+            await self._client.get(
+                "/v1/models",
+                cast_to=httpx2.Response,
+                options={"timeout": _STATUS_TIMEOUT_SECONDS},
+            )
 
     @contextmanager
     def _mapped_errors(self) -> Generator[None]:
         """The SDK's errors, and those of its transport that it lets through, as ours."""
-        try:
-            yield
-        except anthropic.APITimeoutError as error:
-            raise ProviderTimeoutError(f"{self.name}: timed out", provider=self.name) from error
-        except anthropic.APIStatusError as error:
-            raise self._rejected(error) from error
-        except httpx2.TimeoutException as error:
-            raise ProviderTimeoutError(f"{self.name}: timed out", provider=self.name) from error
-        except (anthropic.APIConnectionError, httpx2.HTTPError, httpx2.StreamError) as error:
-            cause = error.__cause__ or error
-            message = f"{self.name}: connection failed ({type(cause).__name__})"
-            raise ProviderConnectionError(message, provider=self.name) from error
-        except (anthropic.APIError, ValueError) as error:
-            # Invalid JSON, invalid UTF-8, or JSON of another shape.
-            message = f"{self.name}: the answer is not messages ({type(error).__name__})"
-            raise MalformedAnswerError(message, provider=self.name) from error
+        with transport_errors(self.name, _PROTOCOL):
+            try:
+                yield
+            except anthropic.APITimeoutError as error:
+                raise timed_out(self.name) from error
+            except anthropic.APIStatusError as error:
+                raise self._rejected(error) from error
+            except anthropic.APIConnectionError as error:
+                raise connection_failed(self.name, error) from error
+            except anthropic.APIError as error:
+                raise not_the_protocol(self.name, _PROTOCOL, error) from error
 
     def _rejected(self, error: anthropic.APIStatusError) -> ManusError:
-        key = self._key.get_secret_value()
         message = error.api_message or error.message
         return error_for(
             Rejection(
                 provider=self.name,
                 status=error.status_code,
-                # Some servers quote the key back.
-                message=message.replace(key, "***") if key else message,
+                message=without_key(message, self._key.get_secret_value()),
                 codes=(error.error_code, error.type),
                 request_id=error.request_id,
                 headers=error.response.headers,

@@ -47,6 +47,9 @@ class BaseProvider(ABC):
     runs_here: ClassVar[bool] = False
     """Whether the model runs in this process and needs neither key nor network."""
 
+    default_temperature: float | None = None
+    """Of requests that name none."""
+
     def __init__(self, name: str, timeout_seconds: float) -> None:
         self.name = name
         self._timeout_seconds = timeout_seconds
@@ -59,6 +62,7 @@ class BaseProvider(ABC):
             ProviderRejectedError: the provider refused the request.
         """
         started = time.monotonic()
+        request = self._with_temperature(request)
         try:
             async with asyncio.timeout(self._limit(request)):
                 completion = await self._complete(request, model)
@@ -77,7 +81,7 @@ class BaseProvider(ABC):
         started = time.monotonic()
         deadline = asyncio.get_running_loop().time() + self._limit(request)
         first: float | None = None
-        chunks = self._stream(request, model)
+        chunks = self._stream(self._with_temperature(request), model)
         try:
             while (chunk := await self._next_chunk(chunks, deadline, request)).completion is None:
                 first = first or time.monotonic() - started
@@ -134,6 +138,11 @@ class BaseProvider(ABC):
 
     @abstractmethod
     def _stream(self, request: CompletionRequest, model: str) -> AsyncGenerator[Chunk, None]: ...
+
+    def _with_temperature(self, request: CompletionRequest) -> CompletionRequest:
+        if request.temperature is not None or self.default_temperature is None:
+            return request
+        return request.model_copy(update={"temperature": self.default_temperature})
 
     def _limit(self, request: CompletionRequest) -> float:
         """Seconds that one try may take."""

@@ -32,7 +32,9 @@ def create_provider(
     Raises:
         ConfigError: it has no key, or the local model cannot run here.
     """
-    return kinds()[settings.kind].make(name, resolve_settings(name, settings, credentials))
+    made = kinds()[settings.kind].make(name, resolve_settings(name, settings, credentials))
+    made.default_temperature = settings.temperature
+    return made
 
 
 def build_router(

@@ -25,9 +25,7 @@ def render_request(
 
     The service has no parameter to keep a model from calling tools in parallel.
     """
-    contents = _contents(request.messages, provider, signed=_signs(model))
-    # A conversation of a system prompt alone still needs a turn.
-    body: Wire = {"contents": contents or [{"role": "user", "parts": [{"text": ""}]}]}
+    body: Wire = {"contents": _contents(request.messages, provider, signed=_signs(model))}
     in_words = request.output_schema is not None and bool(request.tools) and not _signs(model)
     texts = [m.text for m in request.messages if m.role == "system" and m.text.strip()]
     if in_words:
@@ -101,7 +99,9 @@ def _contents(messages: Iterable[Message], provider: str, *, signed: bool) -> li
     for turn in turns:
         if turn["role"] == "user":
             turn["parts"].sort(key=_is_not_answer)
-    return turns
+    # A call must follow a turn of the user, and a system prompt is none.
+    begun = bool(turns) and turns[0]["role"] == "user"
+    return turns if begun else [{"role": "user", "parts": [{"text": ""}]}, *turns]
 
 
 def _is_not_answer(part: Wire) -> bool:

@@ -15,14 +15,16 @@ from pydantic import SecretStr
 
 from core.base import JsonObject, is_object
 from core.completion import ProviderStatus
-from core.errors import (
-    MalformedAnswerError,
-    ManusError,
-    ProviderConnectionError,
-    ProviderTimeoutError,
-)
+from core.errors import MalformedAnswerError, ManusError
 from core.provider_settings import ProviderSettings
 from providers.error_map import Rejection, error_for
+from providers.http_errors import (
+    connection_failed,
+    status_of,
+    timed_out,
+    transport_errors,
+    without_key,
+)
 
 _STATUS_TIMEOUT_SECONDS = 5.0
 # The SDK wants a key; servers that need none ignore it.
@@ -67,18 +69,7 @@ class OpenAIConnection:
 
     async def check(self) -> ProviderStatus:
         """Lists the models, which every compatible endpoint serves free of charge."""
-        try:
-            with self.mapped_errors():
-                await self._client.get(
-                    "/models",
-                    cast_to=httpx2.Response,
-                    options={"timeout": _STATUS_TIMEOUT_SECONDS},
-                )
-        except (ProviderConnectionError, ProviderTimeoutError) as error:
-            return self._status(reachable=False, detail=str(error))
-        except ManusError as error:
-            return self._status(reachable=True, detail=str(error))
-        return self._status(reachable=True, detail="")
+        return await status_of(self._name, self._list_models())
 
     async def close(self) -> None:
         await self._client.close()
@@ -86,25 +77,18 @@ class OpenAIConnection:
     @contextmanager
     def mapped_errors(self) -> Generator[None]:
         """The SDK's errors, and those of its transport that it lets through, as ours."""
-        try:
-            yield
-        except openai.APITimeoutError as error:
-            raise ProviderTimeoutError(f"{self._name}: timed out", provider=self._name) from error
-        except openai.APIStatusError as error:
-            raise self._rejected(error) from error
-        except httpx2.TimeoutException as error:
-            raise ProviderTimeoutError(f"{self._name}: timed out", provider=self._name) from error
-        except (openai.APIConnectionError, httpx2.HTTPError, httpx2.StreamError) as error:
-            cause = error.__cause__ or error
-            message = f"{self._name}: connection failed ({type(cause).__name__})"
-            raise ProviderConnectionError(message, provider=self._name) from error
-        except openai.APIError as error:
-            body = error.body if is_object(error.body) else {}
-            raise self.error_in_answer({**body, "message": error.message}, None) from error
-        except ValueError as error:
-            # Invalid JSON, invalid UTF-8, or JSON of another shape.
-            message = f"{self._name}: the answer is not {self._protocol} ({type(error).__name__})"
-            raise MalformedAnswerError(message, provider=self._name) from error
+        with transport_errors(self._name, self._protocol):
+            try:
+                yield
+            except openai.APITimeoutError as error:
+                raise timed_out(self._name) from error
+            except openai.APIStatusError as error:
+                raise self._rejected(error) from error
+            except openai.APIConnectionError as error:
+                raise connection_failed(self._name, error) from error
+            except openai.APIError as error:
+                body = error.body if is_object(error.body) else {}
+                raise self.error_in_answer({**body, "message": error.message}, None) from error
 
     def error_in_answer(
         self, error: JsonObject, request_id: str | None, *codes: str | None
@@ -117,7 +101,7 @@ class OpenAIConnection:
         said = (error.get("code"), error.get("status_code"))
         status = next((s for s in said if isinstance(s, int) and 400 <= s < 600), 200)
         known = (_text(error.get("code")), *codes, _text(error.get("type")))
-        text = self._redacted(str(error.get("message", error)))
+        text = without_key(str(error.get("message", error)), self._key)
         return _error_for(Rejection(self._name, status, text, known, request_id))
 
     def _rejected(self, error: openai.APIStatusError) -> ManusError:
@@ -125,19 +109,17 @@ class OpenAIConnection:
             Rejection(
                 provider=self._name,
                 status=error.status_code,
-                message=self._redacted(error.message),
+                message=without_key(error.message, self._key),
                 codes=(_text(error.code), _text(error.type)),
                 request_id=error.request_id,
                 headers=error.response.headers,
             )
         )
 
-    def _status(self, *, reachable: bool, detail: str) -> ProviderStatus:
-        return ProviderStatus(name=self._name, key_present=True, reachable=reachable, detail=detail)
-
-    def _redacted(self, message: str) -> str:
-        """Without the key, which some servers quote back."""
-        return message.replace(self._key, "***") if self._key else message
+    async def _list_models(self) -> None:
+        options: openai.RequestOptions = {"timeout": _STATUS_TIMEOUT_SECONDS}
+        with self.mapped_errors():
+            await self._client.get("/models", cast_to=httpx2.Response, options=options)
 
 
 def connect(name: str, settings: ProviderSettings, protocol: str) -> OpenAIConnection:

@@ -12,7 +12,7 @@ from core.completion import CompletionRequest, ToolChoice
 from core.message import ImagePart, Message, TextPart, ThinkingPart, ToolCallPart, ToolResultPart
 from providers.openai_signature import TurnSignature, read_signature
 from providers.profiles import Profile
-from providers.tokens import is_openai_model
+from providers.token_encodings import is_openai_model
 
 Wire = dict[str, Any]
 

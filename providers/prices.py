@@ -14,7 +14,7 @@ from genai_prices.data_snapshot import get_snapshot
 from core.completion import CostSource, TokenUsage
 from core.provider_settings import ProviderSettings
 from providers.price_rates import PriceRates
-from providers.tokens import is_openai_model
+from providers.token_encodings import is_openai_model
 
 _MILLION = Decimal(1_000_000)
 _REMEMBERED_MODELS = 1024

@@ -40,7 +40,7 @@ SCHEMA_VERSION = 1
 
 _MARK = re.compile(r"\boutside-[0-9a-f]{12}\b")
 _OTHER_FIELDS = {"messages", "timeout_seconds"}
-_IDENTITY = {"kind", "base_url", "region", "api_version", "max_output_tokens"}
+_IDENTITY = {"kind", "base_url", "region", "api_version", "max_output_tokens", "temperature"}
 
 
 def provider_identity(settings: ProviderSettings) -> JsonObject:

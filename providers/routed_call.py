@@ -16,10 +16,8 @@ from core.errors import (
 )
 from core.ports import ABANDONED, HEDGED_AWAY, FailedTry
 from providers.deployment import Deployment
-from providers.tokens import estimate_request_tokens, is_openai_model, request_chars
+from providers.tokens import count_error, estimate_request_tokens, request_weight, token_family
 
-SURELY_TOO_LARGE = 1.15
-"""Of a model's window, by an estimate that may be 15% off."""
 SUSPECTED_TOO_LARGE = 0.7
 """Of a window: a refused request of this size is taken for one that does not fit."""
 
@@ -43,7 +41,7 @@ class RoutedCall:
     wait_seconds: float | None = None
     errors: list[ManusError] = field(default_factory=list[ManusError])
     problems: dict[str, str] = field(default_factory=dict[str, str])
-    _tokens: dict[bool, int] = field(default_factory=dict[bool, int])
+    _tokens: dict[str, int] = field(default_factory=dict[str, int])
     _chars: int | None = None
 
     @property
@@ -53,7 +51,7 @@ class RoutedCall:
     @property
     def chars(self) -> int:
         if self._chars is None:
-            self._chars = request_chars(self.request)
+            self._chars = request_weight(self.request)
         return self._chars
 
     def next_request(self) -> CompletionRequest:
@@ -69,10 +67,16 @@ class RoutedCall:
         Raises:
             ContextOverflowError: the request is longer than the model's window.
         """
-        if self._fills(deployment, window, SURELY_TOO_LARGE):
+        # Where it is not sure, the provider decides: an estimate may be too high.
+        error = count_error(deployment.model)
+        if window is not None and self._fills(deployment, window, 1 + error):
             tokens = self.count_tokens(deployment.model)
             text = f"about {tokens} tokens do not fit the window of {window}"
-            raise ContextOverflowError(f"{deployment.name}: {text}")
+            raise ContextOverflowError(
+                f"{deployment.name}: {text} (counted to within {error:.0%})",
+                input_tokens=tokens,
+                window_tokens=window,
+            )
 
     def classify(self, error: ManusError, deployment: Deployment, window: int | None) -> ManusError:
         """A refusal of unknown cause as an overflow, where the size of the request explains it.
@@ -126,7 +130,7 @@ class RoutedCall:
 
     def count_tokens(self, model: str) -> int:
         """The request's input tokens, estimated once for each encoding."""
-        kind = is_openai_model(model)
+        kind = token_family(model)
         if kind not in self._tokens:
             self._tokens[kind] = estimate_request_tokens(self.request, model=model)
         return self._tokens[kind]

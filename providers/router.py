@@ -81,6 +81,10 @@ class DeploymentRouter:
         chain = self._routing.chain(self._routing.find(route))
         return tuple(dict.fromkeys(d.name for one in chain for d in one.deployments))
 
+    def context_window(self, route: str) -> int | None:
+        """Of the route's smallest deployment whose window is known. Raises ConfigError."""
+        return self._selection.smallest_window(self._routing.find(route))
+
     def describe(self) -> dict[str, tuple[str, ...]]:
         """The deployments of every route, as ``provider:model``, as configured."""
         routes = self._routing.routes.items()

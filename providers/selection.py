@@ -53,6 +53,11 @@ class Selection:
         fitting = [d for d in self._capable(list(ordered), call) if self._fits(d, call)]
         return sorted(fitting, key=lambda d: d.provider != maker) if maker else fitting
 
+    def smallest_window(self, route: Route) -> int | None:
+        """Among those of the route's own deployments that are known."""
+        windows = [self._prices.context_window(d.provider, d.model) for d in route.deployments]
+        return min((w for w in windows if w is not None), default=None)
+
     def estimate(self, route: Route, request: CompletionRequest) -> CallEstimate:
         """Of a request that has not been sent, at the highest known price of who may answer."""
         read = generous_request_tokens(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.loop import CONTEXT_TOKENS
 from core.agent import AgentSpec
 from core.errors import AnswerToModelError, ConfigError
 from core.ports import Router
@@ -9,6 +10,10 @@ from tasks.services import Services
 
 RUN_ROUTE = "default"
 """Named by an agent, it stands for the route of the run."""
+USUAL_OUTPUT_TOKENS = 16_000
+"""Kept free for the answer of an agent that limits none."""
+MOST_CONTEXT_TOKENS = 200_000
+"""However large the window is: each turn is paid for all of it, and beyond this often at more."""
 
 
 def route_for(router: Router, agent: AgentSpec | None, chosen: str | None, run_route: str) -> str:
@@ -29,6 +34,19 @@ def route_for(router: Router, agent: AgentSpec | None, chosen: str | None, run_r
         return name
     router.check_route(last)
     return last
+
+
+def context_tokens(router: Router, route: str, agent: AgentSpec) -> int:
+    """How many tokens an agent's request may have, its tools included.
+
+    What the smallest of the route's models can take, less the room for its answer, so that no
+    failover ends at a window that is too small.
+    """
+    window = router.context_window(route)
+    if window is None:
+        return CONTEXT_TOKENS
+    answer = agent.max_output_tokens or USUAL_OUTPUT_TOKENS
+    return min(MOST_CONTEXT_TOKENS, window - min(answer, window // 2))
 
 
 def usable_agents(services: Services, run_route: str) -> dict[str, AgentSpec]:

@@ -29,6 +29,7 @@ from core.fingerprint import fingerprint
 from core.plan import Plan, PlanStep
 from core.result import StepReport, StepResult, StepStatus
 from core.usage import UsageEvent
+from tasks.abilities import context_tokens
 from tasks.conversation import from_outside
 from tasks.inputs import StepInputs, brief, resolve, step_fingerprint
 from tasks.journal import AttemptFailed
@@ -177,7 +178,9 @@ class StepExecutor:
         tools = self.run.services.tools.definitions(
             allowed_tools(step, agent, self.run.services.tools.names)
         )
-        return fingerprint(agent, route_of(self.run, step), tools)
+        route = route_of(self.run, step)
+        tokens = context_tokens(self.run.services.router, route, agent) if agent else None
+        return fingerprint(agent, route, tools, tokens)
 
     async def _attempt(
         self, work: StepWork, after: Sequence[State[Any]], *, is_first: bool = False

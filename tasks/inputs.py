@@ -45,7 +45,8 @@ class Upstream(Value):
     @property
     def untrusted(self) -> bool:
         """Whether anything here may be a stranger's words."""
-        return any(b.untrusted for b in self.briefs) or bool(self.data and not self.trusts_data)
+        said = (*self.briefs, *self.conversation)
+        return any(s.untrusted for s in said) or bool(self.data and not self.trusts_data)
 
 
 class StepInputs(Value):

@@ -75,6 +75,19 @@ class RunOpened(Value):
     wall_before: float
 
 
+class QuestionPut(Value):
+    """A question is about to be put to a person, by a pause of that flow run.
+
+    ``key`` is of the answer's record.
+    """
+
+    entry: Literal["question_put"] = "question_put"
+    key: str
+    question_hash: str
+    flow_run_id: str
+    pause_key: str
+
+
 class StepNote(Value):
     """What an agent noted on its step."""
 
@@ -84,7 +97,14 @@ class StepNote(Value):
 
 
 Entry = Annotated[
-    AttemptBegun | AttemptFailed | CallBegun | CallFailed | ReuseBegun | RunOpened | StepNote,
+    AttemptBegun
+    | AttemptFailed
+    | CallBegun
+    | CallFailed
+    | QuestionPut
+    | ReuseBegun
+    | RunOpened
+    | StepNote,
     Field(discriminator="entry"),
 ]
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
@@ -106,6 +126,7 @@ class Journal:
         self._notes: dict[str, list[str]] = {}
         self._opened: RunOpened | None = None
         self._reuses: dict[tuple[str, int], str] = {}
+        self._questions: dict[str, QuestionPut] = {}
         whole = self._load()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.ftruncate(self._file, whole)
@@ -141,6 +162,8 @@ class Journal:
                 self._calls[entry.key] += 1
             case CallFailed():
                 self._calls[entry.key] -= 1
+            case QuestionPut():
+                self._questions[entry.key] = entry
             case ReuseBegun():
                 self._reuses[entry.step_id, entry.attempt] = entry.key
             case RunOpened():
@@ -190,6 +213,10 @@ class Journal:
     def reuse_of(self, step_id: str, attempt: int) -> str | None:
         """The key of the kept step that the attempt takes over, if it does."""
         return self._reuses.get((step_id, attempt))
+
+    def question_put(self, key: str) -> QuestionPut | None:
+        """How the question was put last whose answer is to be recorded under ``key``."""
+        return self._questions.get(key)
 
     def notes(self, step_id: str) -> tuple[str, ...]:
         """What agents noted on a step, oldest first."""

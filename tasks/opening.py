@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from core.plan import DATA_DIRECTORY
 from tasks.budget import BudgetMeter
 from tasks.conversation import carry_files
+from tasks.deadline import StepSlots
 from tasks.journal import Journal
 from tasks.lease import RunLease
 from tasks.recovery import recall
@@ -60,7 +60,7 @@ async def opened(
             workflow=request.workflow,
             carried=request.carried,
             data=StepDirectory(DATA_DIRECTORY, workspace.root, ()).list_files(),
-            slots=asyncio.Semaphore(
+            slots=StepSlots(
                 request.options.max_parallel_steps or services.settings.run.max_parallel_steps
             ),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.result import Spend
 from tasks.budget import spend_of
 from tasks.model_call import ModelCallRecord
 from tasks.run import Run
@@ -21,7 +22,7 @@ def recall(run: Run, storage: RecordStorage) -> None:
             case ModelCallRecord():
                 run.meter.add(spend_of(value.completion))
             case ToolRunRecord():
-                pass
+                run.meter.add(Spend(tool_calls=1))
             case _:
                 continue
         run.emit(value.event.model_copy(update={"replayed": True}))

@@ -10,7 +10,7 @@ from typing import Literal
 from core.errors import BudgetExceededError
 from core.fingerprint import fingerprint
 from core.plan import Plan, PlanStep
-from core.result import RunReport, Spend, StepReport, StepStatus
+from core.result import RunReport, StepReport, StepStatus
 from core.usage import UsageEvent
 from tasks.opening import write_file
 from tasks.run import Run
@@ -35,7 +35,7 @@ def build_report(run: Run, plan: Plan, summary: str, started_at: datetime) -> Ru
         finished_at=datetime.now(UTC),
         steps=steps,
         summary=summary,
-        spend=run.meter.spend + Spend(tool_calls=sum(_tool_calls(s) for s in steps)),
+        spend=run.meter.spend,
         directory=str(run.directory),
         replaced=tuple(run.replaced),
     )
@@ -66,10 +66,6 @@ def account_for_run(run: Run, began: float, error_type: str | None) -> None:
             duration_seconds=time.monotonic() - began,
         )
     )
-
-
-def _tool_calls(step: StepReport) -> int:
-    return step.result.spend.tool_calls if step.result else 0
 
 
 def _status(plan: Plan, steps: tuple[StepReport, ...]) -> RunStatus:

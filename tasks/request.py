@@ -38,7 +38,7 @@ class RunRequest(Value):
 
 def prepare(
     services: Services,
-    goal: str | None,
+    goal: str,
     plan: Plan | Path | None,
     options: RunOptions,
     new_key: str,
@@ -70,8 +70,8 @@ def prepare(
     return key, request
 
 
-def _new_request(goal: str | None, plan: Plan | Path | None, options: RunOptions) -> RunRequest:
-    if plan is None and not (goal or "").strip():
+def _new_request(goal: str, plan: Plan | Path | None, options: RunOptions) -> RunRequest:
+    if plan is None and not goal.strip():
         raise BadInputError("give a goal or a plan")
     inputs = tuple(str(PROJECT_ROOT / path) for path in options.inputs)
     check_inputs(inputs)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from prefect import task
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 
-from core.base import Value
+from core.base import Value, is_object
 from core.errors import PlanError
 from core.fingerprint import fingerprint
 from core.message import Message, system, user
@@ -26,7 +26,8 @@ from tasks.plan_book import overview
 from tasks.planner import agents_text, ask_for_plan, checked_plan, has_small_model
 from tasks.policies import KEY_PARAMETER, is_infrastructure_failure, state_of
 from tasks.run import Position, Run, current_run
-from tasks.store import raise_if_unsaved, read_record
+from tasks.store import once, raise_if_unsaved, read_record
+from tasks.taint import is_tainted
 
 MAX_RESULT_CHARS = 3_000
 
@@ -82,9 +83,9 @@ async def revise_plan(ended: Revision, key: str, label: str, attempt: int) -> Re
 
 
 async def latest_version(run: Run, plan: Plan, after: tuple[State[Any], ...]) -> Version:
-    """The plan, or the last revision of it that an earlier flow run of this run made."""
+    """The plan, or the last revision of it that an earlier flow run of this run made or began."""
     version = Version(plan, after)
-    while (found := await _committed(run, version.plan.version + 1)) is not None:
+    while (found := await _begun_before(run, version)) is not None:
         _adopt(run, found)
         kept = {report.step_id: StepOutcome(report, None) for report in found.kept}
         version = Version(found.plan, after, kept)
@@ -97,42 +98,72 @@ async def revised(
     """The next version, or None where this one's end is final."""
     if not _may_revise(run, version.plan, outcomes):
         return None
-    ended = _ended(version.plan, outcomes)
-    number = version.plan.version + 1
-    attempt = run.journal.begin_attempt(_step_id(number), fingerprint(ended), "")
-    state = await state_of(
-        revise_plan,
-        ended=ended,
-        key=Position(_step_id(number), attempt).step_key(run.key),
-        label=f"revise-plan (version {number})",
-        attempt=attempt,
-        after=[o.state for o in outcomes.values() if o.state and o.revisable],
-    )
-    raise_if_unsaved(run.store)
-    revision = await state.aresult(raise_on_failure=False)
-    if not isinstance(revision, Revision):
-        if isinstance(revision, PlanError):
-            reason = str(revision)
-            run.journal.append(
-                AttemptFailed(step_id=_step_id(number), attempt=attempt, reason=reason)
-            )
-        get_run_logger().warning("the plan was not revised: %s", revision)
+    ended = _ended(run, version.plan, outcomes)
+    step_id = _step_id(version.plan.version + 1)
+    attempt = run.journal.begin_attempt(step_id, fingerprint(ended), "")
+    # Whoever goes on with it must ask the same, and not carry out again what ended badly.
+    await once(run.store, _ended_key(run, step_id, attempt), lambda: _ready(ended))
+    after = tuple(o.state for o in outcomes.values() if o.state and o.revisable)
+    state, revision = await _revise(run, ended, attempt, after)
+    if revision is None:
         return None
     _adopt(run, revision)
     kept = {report.step_id: outcomes[report.step_id] for report in revision.kept}
     return Version(revision.plan, (state,), kept)
 
 
+async def _revise(
+    run: Run, ended: Revision, attempt: int, after: tuple[State[Any], ...]
+) -> tuple[State[Any], Revision | None]:
+    number = ended.plan.version + 1
+    state = await state_of(
+        revise_plan,
+        ended=ended,
+        key=Position(_step_id(number), attempt).step_key(run.key),
+        label=f"revise-plan (version {number})",
+        attempt=attempt,
+        after=after,
+    )
+    raise_if_unsaved(run.store)
+    revision = await state.aresult(raise_on_failure=False)
+    if isinstance(revision, Revision):
+        return state, revision
+    if isinstance(revision, PlanError):
+        reason = str(revision)
+        run.journal.append(AttemptFailed(step_id=_step_id(number), attempt=attempt, reason=reason))
+    get_run_logger().warning("the plan was not revised: %s", revision)
+    return state, None
+
+
+async def _begun_before(run: Run, version: Version) -> Revision | None:
+    """The revision that an earlier flow run committed, or one that it began and is ended now."""
+    step_id = _step_id(version.plan.version + 1)
+    attempt = run.journal.attempts(step_id)
+    if not attempt:
+        return None
+    found = await read_record(run.store, Position(step_id, attempt).step_key(run.key))
+    ended = await read_record(run.store, _ended_key(run, step_id, attempt))
+    if found is None and ended and run.journal.current_attempt(step_id, fingerprint(ended)):
+        run.settled.update({r.step_id: r for r in (*ended.kept, *ended.replaced)})
+        _, found = await _revise(run, ended, attempt, version.after)
+        run.settled.clear()
+    if found is None:
+        return None
+    kept = [r.model_copy(update={"reused": True}) if r.result else r for r in found.kept]
+    return found.model_copy(update={"kept": tuple(kept)})
+
+
+def _ended_key(run: Run, step_id: str, attempt: int) -> str:
+    return f"{run.key}/{step_id}/a{attempt}/ended"
+
+
+async def _ready(ended: Revision) -> Revision:
+    return ended
+
+
 def _step_id(version: int) -> str:
     """In record keys. No step of a plan can have it: theirs begin with a letter or digit."""
     return f"_revise-plan-v{version}"
-
-
-async def _committed(run: Run, version: int) -> Revision | None:
-    attempt = run.journal.attempts(_step_id(version))
-    if not attempt:
-        return None
-    return await read_record(run.store, Position(_step_id(version), attempt).step_key(run.key))
 
 
 def _may_revise(run: Run, plan: Plan, outcomes: Mapping[str, StepOutcome]) -> bool:
@@ -148,7 +179,7 @@ def _ended_badly(outcome: StepOutcome) -> bool:
     return outcome.report.status in (StepStatus.FAILED, StepStatus.BLOCKED)
 
 
-def _ended(plan: Plan, outcomes: Mapping[str, StepOutcome]) -> Revision:
+def _ended(run: Run, plan: Plan, outcomes: Mapping[str, StepOutcome]) -> Revision:
     reports = {i: o.report for i, o in outcomes.items()}
     holds = {
         i
@@ -157,6 +188,7 @@ def _ended(plan: Plan, outcomes: Mapping[str, StepOutcome]) -> Revision:
         or (plan.step(i).optional and r.status is not StepStatus.SKIPPED)
     }
     untrusted = plan.untrusted or any(o.untrusted for o in outcomes.values())
+    untrusted = untrusted or any(is_tainted(run.directory, s.id) for s in plan.steps)
     return Revision(
         plan=plan.model_copy(update={"untrusted": untrusted}),
         kept=tuple(r for i, r in reports.items() if i in holds),
@@ -190,15 +222,18 @@ def _opening(run: Run, ended: Revision) -> list[Message]:
 def _next_version(run: Run, ended: Revision, arguments: dict[str, Any]) -> Plan:
     """Raises PlanError for a revision that would redo what is finished, or cannot run."""
     held = {report.step_id for report in ended.kept}
-    steps = list[Any](arguments.get("steps") or ())
-    for step in steps:
-        if isinstance(step, dict) and (name := step.get("id")) in held:  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    steps = arguments.get("steps")
+    if not isinstance(steps, list):
+        raise PlanError("steps: must be a list")
+    given = cast(list[Any], steps)
+    for name in (str(step.get("id")) for step in given if is_object(step)):
+        if name in held:
             raise PlanError(f"step '{name}' is finished; give a new step another id")
     plan = ended.plan
     values: dict[str, Any] = {
         **plan.model_dump(mode="json"),
         "title": arguments.get("title") or plan.title,
-        "steps": [*(s.model_dump(mode="json") for s in plan.steps if s.id in held), *steps],
+        "steps": [*(s.model_dump(mode="json") for s in plan.steps if s.id in held), *given],
         "version": plan.version + 1,
         "author": "model",
     }

@@ -15,6 +15,7 @@ from core.result import FileRef, StepReport
 from core.run import ApprovalPolicy, RunOptions
 from core.usage import UsageEvent
 from tasks.budget import BudgetMeter
+from tasks.deadline import StepSlots
 from tasks.journal import Journal
 from tasks.progress import RunEvent
 from tasks.services import Services
@@ -52,7 +53,7 @@ class Run:
     carried: tuple[FileRef, ...] = ()
     workflow: str = "plan_and_run"
     resources: Resources = field(default_factory=Resources)
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    slots: StepSlots = field(default_factory=lambda: StepSlots(1))
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     plans: list[Plan] = field(default_factory=list[Plan])
     begun: set[str] = field(default_factory=set[str])

@@ -27,15 +27,16 @@ from core.message import user
 from core.plan import PlanStep
 from core.result import Spend, StepResult
 from core.usage import UsageEvent
-from tasks.abilities import route_for
+from tasks.abilities import context_tokens, route_for
 from tasks.approval import approve_step
-from tasks.conversation import messages_of
+from tasks.conversation import ANSWER_STEP, messages_of
 from tasks.deadline import StepClock
 from tasks.inputs import StepInputs, completion_prompt, prompt_for
 from tasks.model_call import DurableModel
 from tasks.plan_book import StepBook
 from tasks.policies import KEY_PARAMETER
 from tasks.run import Position, Run, current_run
+from tasks.taint import first_turn, is_tainted, mark, private_directory
 from tasks.tool_desk import BEFORE_ALL_TURNS, AgentTools, ToolDesk
 from tools.base import ToolContext
 from tools.mcp.tool import pin_tools
@@ -76,7 +77,8 @@ async def run_step(work: StepWork, key: str, label: str) -> StepResult:
     async with resources() as scope, clock.running():
         attempt = _Attempt.begin(run, work, work.inputs, clock, scope)
         if work.step.approval:
-            await approve_step(work.step, attempt.desk.operator(f"{key}-approval", label))
+            human = attempt.desk.operator(f"{key}-approval", label)
+            await approve_step(work.step, work.inputs, human)
         match work.step.kind:
             case "agent":
                 return await attempt.by_agent()
@@ -127,21 +129,23 @@ class _Attempt:
             allowed=allowed,
             agent_name=name,
             on_unknown=step.on_unknown,
-            untrusted_from=BEFORE_ALL_TURNS if inputs.untrusted else None,
+            untrusted_from=_untrusted_from(run, step, inputs, position),
         )
         return cls(run, step, inputs, number, agent, model, desk, time.monotonic())
 
     async def by_agent(self) -> StepResult:
         assert self.agent is not None
+        route = route_of(self.run, self.step)
         outcome = await run_agent(
             AgentTask(
                 spec=self.agent,
                 prompt=prompt_for(self.step, self.inputs, self.run.key),
                 tools=self.run.services.tools.definitions(self.desk.allowed),
-                route=route_of(self.run, self.step),
+                route=route,
                 max_turns=self.step.max_turns or self.agent.max_turns,
                 history=messages_of(self.inputs.conversation),
                 output_schema=self.step.output_schema or self.agent.output_schema,
+                context_tokens=context_tokens(self.run.services.router, route, self.agent),
             ),
             self.model,
             AgentTools(self.desk),
@@ -211,7 +215,7 @@ class _Attempt:
 
 
 def _tool_context(run: Run, step: PlanStep, scope: Resources) -> ToolContext:
-    private = run.directory / "private" / step.id
+    private = private_directory(run.directory, step.id)
     private.mkdir(parents=True, exist_ok=True, mode=0o700)
     return ToolContext(
         directory=run.workspace.step(step.id, step.depends_on),
@@ -221,6 +225,29 @@ def _tool_context(run: Run, step: PlanStep, scope: Resources) -> ToolContext:
         private=private,
         plan=StepBook(run, step.id),
     )
+
+
+def _untrusted_from(run: Run, step: PlanStep, inputs: StepInputs, position: Position) -> int | None:
+    """The first turn of this attempt with strangers' words in view, as far as it has come.
+
+    What failed has no result that would say so, but its files are there: of earlier attempts in the
+    step's own directory, of optional steps in those it depends on.
+    """
+    place = run.directory
+    left = is_tainted(place, step.id, before_attempt=position.attempt)
+    left |= any(is_tainted(place, needed) for needed in step.depends_on)
+    if inputs.untrusted or left or (step.id == ANSWER_STEP and _carries_untrusted(run)):
+        mark(place, position, BEFORE_ALL_TURNS)
+    return first_turn(place, position)
+
+
+def _carries_untrusted(run: Run) -> bool:
+    """Whether files taken over from an earlier run may hold strangers' words."""
+    if not run.carried or run.options.files_of is None:
+        return False
+    earlier = run.directory.parent / run.options.files_of
+    known = private_directory(earlier, ANSWER_STEP).is_dir()
+    return not known or is_tainted(earlier, ANSWER_STEP)
 
 
 def _log_turn(turn: int, completion: Completion) -> None:

@@ -22,7 +22,10 @@ from core.errors import (
 from core.fingerprint import fingerprint
 from core.plan import OnUnknown
 from core.ports import Question
+from core.result import Spend
 from core.usage import UsageEvent
+from tasks.deadline import StepClock
+from tasks.human import Operator
 from tasks.journal import CallBegun, CallFailed
 from tasks.policies import KEY_PARAMETER
 from tasks.run import Run, current_run
@@ -51,6 +54,7 @@ class ToolCall:
     label: str
     event: UsageEvent
     on_unknown: OnUnknown
+    clock: StepClock
 
     @property
     def request_hash(self) -> str:
@@ -94,6 +98,7 @@ async def _run_tool(run: Run, call: ToolCall) -> ToolRunRecord:
             "sandbox": result.sandbox,
         }
     )
+    run.meter.add(Spend(tool_calls=1))
     return ToolRunRecord(request_hash=call.request_hash, result=result, event=event)
 
 
@@ -128,7 +133,7 @@ async def _respect_unknown_outcome(run: Run, call: ToolCall) -> None:
     if not cut_off or call.on_unknown == "rerun":
         return
     if call.on_unknown == "ask":
-        await _ask_what_to_do(call)
+        await _ask_what_to_do(run, call, cut_off)
     else:
         raise UnknownOutcomeError(
             f"{call.label} was running when its process died: whether it took effect is unknown, "
@@ -136,10 +141,12 @@ async def _respect_unknown_outcome(run: Run, call: ToolCall) -> None:
         )
 
 
-async def _ask_what_to_do(call: ToolCall) -> None:
-    """Raises UnknownOutcomeError unless a person says that the call may run again."""
-    human = call.tool.context.human
-    assert human is not None
+async def _ask_what_to_do(run: Run, call: ToolCall, cut_off: int) -> None:
+    """Raises UnknownOutcomeError unless a person says that the call may run again.
+
+    Once: of a run that is cut off as well, a person is asked anew.
+    """
+    human = Operator(run, f"{call.key}-unknown{cut_off:02d}", call.label, call.clock)
     question = Question(
         text=f"`{call.label}` was running when its process died: whether it took effect is "
         "unknown. What now?",

@@ -14,11 +14,11 @@ from core.errors import (
 )
 from core.fingerprint import fingerprint
 from core.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
-from core.plan import OnUnknown
-from core.ports import ToolAnswer
+from core.plan import OnUnknown, PlanStep
+from core.ports import Human, PlanBook, ToolAnswer
 from core.untrusted import marked
 from core.usage import UsageEvent
-from tasks.approval import admit
+from tasks.approval import CautiousHuman, admit
 from tasks.call_model import CallModel
 from tasks.deadline import StepClock
 from tasks.human import Operator
@@ -27,6 +27,7 @@ from tasks.policies import state_of
 from tasks.progress import Progress
 from tasks.run import Position, Run
 from tasks.store import detached, raise_if_unsaved
+from tasks.taint import is_tainted, mark
 from tasks.tool import ToolCall, call_tool, record_of
 from tools.base import ToolContext, ToolResult
 from tools.step_files import write_bytes
@@ -69,6 +70,8 @@ class ToolDesk:
         call = self._call(name, arguments, turn, index)
         self.run.tell(Progress(self.position.step_id, tool=name))
         await self._admit(call, turn)
+        if call.tool.annotations.untrusted_output:
+            self.sees_untrusted(turn)
         with detached():
             state = await state_of(call_tool, call=call, key=call.key, label=call.label)
         raise_if_unsaved(self.run.store)
@@ -76,8 +79,6 @@ class ToolDesk:
         if record.request_hash != call.request_hash:
             raise StaleRecordError(f"record '{call.key}' is of another call than this one")
         self.calls += 1
-        if call.tool.annotations.untrusted_output:
-            self.untrusted_from = min(turn, turn if (t := self.untrusted_from) is None else t)
         self.run.emit(record.event.model_copy(update={"replayed": state.name == "Cached"}))
         return record.result
 
@@ -115,6 +116,12 @@ class ToolDesk:
         outside = self.run.services.tools.get(tool).annotations.untrusted_output
         return marked(text, self.run.key) if outside else text
 
+    def sees_untrusted(self, turn: int) -> None:
+        """To be said before strangers' words can arrive: it is durable, whatever happens then."""
+        if self.untrusted_from is None or turn < self.untrusted_from:
+            mark(self.run.directory, self.position, turn)
+            self.untrusted_from = turn
+
     def operator(self, key: str, label: str) -> Operator:
         """Someone to ask; the answers are kept under ``key``."""
         return Operator(self.run, key, label, self.clock)
@@ -123,7 +130,7 @@ class ToolDesk:
         """What is recorded was admitted. A refusal leaves a row: the model did ask for it."""
         if call.tool.annotations.risk == "low" or await self.run.store.aexists(call.key):
             return
-        untrusted = self.untrusted_from is not None and turn > self.untrusted_from
+        untrusted = self._is_untrusted(turn)
         human = self.operator(f"{call.key}-approval", call.label)
         try:
             await admit(call.tool, call.arguments, self.run.approvals, human, untrusted=untrusted)
@@ -135,6 +142,10 @@ class ToolDesk:
             }
             self.run.emit(call.event.model_copy(update=refusal))
             raise
+
+    def _is_untrusted(self, turn: int) -> bool:
+        """Whether strangers' words were in view when the calls of ``turn`` were made."""
+        return self.untrusted_from is not None and turn > self.untrusted_from
 
     def _call(self, name: str, arguments: dict[str, Any], turn: int, index: int) -> ToolCall:
         if name not in self.allowed:
@@ -156,18 +167,23 @@ class ToolDesk:
         )
         key = self.position.tool_key(self.run.key, turn, index)
         label = f"{step_id}/{name}"
-        context = replace(
-            self.context,
-            human=self.operator(key, label),
-            model=CallModel(self.model, key, turn, self.route),
-        )
         return ToolCall(
-            tool=tool.bind(context),
+            tool=tool.bind(self._context_of(key, label, turn)),
             arguments=arguments,
             key=key,
             label=label,
             event=event,
             on_unknown=self.on_unknown or tool.on_unknown,
+            clock=self.clock,
+        )
+
+    def _context_of(self, key: str, label: str, turn: int) -> ToolContext:
+        human: Human = self.operator(key, label)
+        return replace(
+            self.context,
+            human=CautiousHuman(human) if self._is_untrusted(turn) else human,
+            model=CallModel(self.model, key, turn, self.route),
+            plan=_Book(self.context.plan, self, turn) if self.context.plan else None,
         )
 
     def _shown(self, result: ToolResult, turn: int, index: int) -> str:
@@ -181,6 +197,31 @@ class ToolDesk:
         left_out = len(text) - 2 * half
         note = f"\n[… {left_out} characters left out; the whole text is in {name} …]\n"
         return text[:half] + note + text[-half:]
+
+
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """The port ``PlanBook`` for one call. What other steps say in it may be strangers' words."""
+
+    book: PlanBook
+    desk: ToolDesk
+    turn: int
+
+    def read(self) -> str:
+        text = self.book.read()
+        if not any(map(self._speaks_for_strangers, self.desk.run.plans[-1].steps)):
+            return text
+        self.desk.sees_untrusted(self.turn)
+        return marked(text, self.desk.run.key)
+
+    def note(self, text: str) -> None:
+        self.book.note(text)
+
+    def _speaks_for_strangers(self, step: PlanStep) -> bool:
+        run = self.desk.run
+        report = run.settled.get(step.id)
+        speaks = run.journal.notes(step.id) or (report and report.reason)
+        return bool(speaks) and is_tainted(run.directory, step.id)
 
 
 @dataclass(frozen=True, slots=True)

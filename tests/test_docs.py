@@ -18,14 +18,19 @@ from tasks.check import check_plan, parse_plan
 from tasks.services import open_services
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LONGEST_README = 200
+LONGEST_AGENTS_PAGE = 60
+LONGEST_DECISION = 50
 LARGEST_IMAGE_BYTES = 250_000
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_PATH = re.compile(r"(?:core|docs|examples|tests|deployments|agents|gateway|tasks)/[\w./-]*")
+_FOLDERS = (
+    "core|providers|tools|agents|analytics|tasks|flows|gateway|docs|examples|tests|deployments"
+)
+_PATH = re.compile(rf"(?:{_FOLDERS})/[\w./-]*")
 
 
 def name_of(page: Path) -> str:
@@ -119,6 +124,22 @@ def test_the_readme_opens_with_a_picture_and_the_two_commands() -> None:
     assert "](docs/images/run.png)" in opening
     assert re.search(r"^make run\b", opening, re.MULTILINE)
     assert re.search(r"^make test\b", opening, re.MULTILINE)
+
+
+def test_pages_that_are_read_whole_stay_short() -> None:
+    limits = dict.fromkeys(sorted((ROOT / "docs" / "decisions").iterdir()), LONGEST_DECISION)
+    limits[ROOT / "AGENTS.md"] = LONGEST_AGENTS_PAGE
+    lengths = {page: len(page.read_text(encoding="utf-8").splitlines()) for page in limits}
+    assert {name_of(page) for page, limit in limits.items() if lengths[page] > limit} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_configuration_that_is_shown_loads(page: Path, home: Path) -> None:
+    home.mkdir()
+    (home / ".env").touch()
+    for example in blocks(page, "toml"):
+        (home / "manus.toml").write_text(example, encoding="utf-8")
+        assert load_settings().home == home
 
 
 def test_the_configuration_of_the_readme_loads_as_it_is_meant(home: Path) -> None:

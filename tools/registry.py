@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from core.completion import ToolDefinition
-from core.errors import BadInputError, UnknownToolError
+from core.errors import BadInputError, ConfigError, UnknownToolError
 from core.settings import Settings
 from tools.ask_human import AskHuman
 from tools.base import BaseTool
@@ -25,6 +25,7 @@ from tools.files import (
     SearchFiles,
     WriteFile,
 )
+from tools.own_modules import tools_of
 from tools.planning import Planning
 from tools.python_execute import PythonExecute
 from tools.str_replace_editor import StrReplaceEditor
@@ -81,10 +82,14 @@ class ToolRegistry:
 
 
 def default_registry(settings: Settings | None = None) -> ToolRegistry:
-    """A new registry with every built-in tool, as configured."""
+    """A new registry with every built-in tool, as configured, and those of ``[tools] modules``.
+
+    Raises:
+        ConfigError: a module of one's own is not to be used; names it.
+    """
     settings = settings or Settings()
     desktop = [ComputerUse(settings.computer)] if settings.computer.url else []
-    return ToolRegistry(
+    registry = ToolRegistry(
         PythonExecute(settings.sandbox.network_enabled),
         Bash(settings.sandbox.network_enabled),
         StrReplaceEditor(),
@@ -106,3 +111,14 @@ def default_registry(settings: Settings | None = None) -> ToolRegistry:
         WebCrawl(settings),
         Terminate(),
     )
+    for module in settings.tools.modules:
+        _add_own(registry, module)
+    return registry
+
+
+def _add_own(registry: ToolRegistry, module: str) -> None:
+    for tool in tools_of(module):
+        try:
+            registry.add(tool)
+        except BadInputError as error:
+            raise ConfigError(f"[tools] modules: '{module}': {error}") from error

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+CLOSE_SECONDS = 15.0
+"""More than closing a browser or ending a process in good order takes."""
 
 
 class Resources:
@@ -20,7 +22,8 @@ class Resources:
     inside demand, whoever asks for it first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, close_seconds: float = CLOSE_SECONDS) -> None:
+        self._close_seconds = close_seconds
         self._held: dict[str, _Held] = {}
 
     async def obtain(self, name: str, open_it: Callable[[], AbstractAsyncContextManager[T]]) -> T:
@@ -29,7 +32,7 @@ class Resources:
         One that could not be opened is tried anew by the next to ask. Raises what opening raised.
         """
         held = self._held.get(name)
-        if held is None:
+        if held is None or held.keeper.done():  # it may have ended by itself
             held = self._held[name] = _Held.begin(open_it())
         try:
             return await asyncio.shield(held.value)
@@ -41,14 +44,26 @@ class Resources:
     async def release(self, name: str) -> None:
         """Closes one resource, if it is open, so that the next to ask opens it anew."""
         if held := self._held.pop(name, None):
-            await held.end()
+            await held.end(self._close_seconds)
 
     async def close(self) -> None:
-        """Closes all. Idempotent. One that does not close well is logged: the work is done."""
+        """Closes all. Idempotent. One that does not close well is logged: the work is done.
+
+        One that takes too long is cancelled and left to itself. Whoever is cancelled meanwhile
+        waits for the rest all the same, or they would stay open.
+        """
+        closing = asyncio.ensure_future(self._close_all())
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await asyncio.wait({closing})
+            raise
+
+    async def _close_all(self) -> None:
         while self._held:
             name, held = self._held.popitem()
             try:
-                await held.end()
+                await held.end(self._close_seconds)
             except Exception:  # noqa: BLE001 - the others must be closed too
                 _log.exception("%s did not close well", name)
 
@@ -65,15 +80,17 @@ class _Held:
         leave = asyncio.Event()
         return cls(value, leave, asyncio.create_task(_keep(manager, value, leave)))
 
-    async def end(self) -> None:
+    async def end(self, seconds: float) -> None:
+        """Raises what closing raised; TimeoutError where that takes longer, then it is left."""
         self.leave.set()
         if not self.value.done():
             self.keeper.cancel()
-        try:
-            await self.keeper
-        except asyncio.CancelledError:
-            if not self.keeper.cancelled():
-                raise
+        _, late = await asyncio.wait({self.keeper}, timeout=seconds)
+        if late:
+            self.keeper.cancel()
+            raise TimeoutError(f"not closed after {seconds:g} s")
+        if not self.keeper.cancelled():
+            self.keeper.result()
 
 
 async def _keep(

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser
 
 MAX_LINKS = 500
+_LONGEST_LINK = 2000
 # trafilatura takes about 1.5 s for a megabyte; stripping tags takes milliseconds.
 _MAX_EXTRACTED_CHARACTERS = 500_000
 # Parsers written in C need time by the square of the depth, or crash, and hold the interpreter.
 _MAX_DEPTH = 1000
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
-_ANY_TAG = re.compile(r"<(?:script|style)\b.*?</(?:script|style)\s*>|<[^>]*>", re.I | re.S)
+_TAG_START = re.compile(r"(/?)([a-zA-Z]+)|[!?/]")
 _BLOCK_END = re.compile(
     r"(</(?:p|div|section|article|li|tr|h[1-6]|pre|blockquote|table|ul|ol|dt|dd|title)\s*>"
     r"|<br\s*/?>)",
@@ -98,8 +99,8 @@ async def page_to_markdown(html: str, url: str, *, timeout_seconds: float = 20.0
 
 def _convert(html: str, url: str) -> PageText:
     if _is_deep(html):
-        text = entities.unescape(_ANY_TAG.sub(" ", _BLOCK_END.sub(r"\1" + "\n", html)))
-        return PageText("", _tidy(text), ())
+        text = _without_tags(_BLOCK_END.sub(r"\1" + "\n", html))
+        return PageText("", _tidy(entities.unescape(text)), ())
     from selectolax.lexbor import LexborHTMLParser
 
     tree = LexborHTMLParser(html)
@@ -127,6 +128,24 @@ def _is_deep(html: str) -> bool:
     return False
 
 
+def _without_tags(html: str) -> str:
+    """Without a regular expression for a whole tag: it would take the square of a hostile page."""
+    first, *pieces = html.split("<")
+    kept, skipped = [first], ""
+    for piece in pieces:
+        start = _TAG_START.match(piece)
+        name = (start[2] or "").lower() if start else ""
+        if skipped:
+            skipped = "" if start and start[1] and name == skipped else skipped
+        elif start and not start[1] and name in ("script", "style"):
+            skipped = name
+        if start is None and not skipped:
+            kept.append("<" + piece)
+        elif not skipped:
+            kept.append(" " + piece.partition(">")[2])
+    return "".join(kept)
+
+
 def _title(tree: LexborHTMLParser) -> str:
     for selector in ("title", "h1"):
         if (node := tree.css_first(selector)) and (text := node.text().strip()):
@@ -140,7 +159,7 @@ def _links(tree: LexborHTMLParser, url: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for node in tree.css("a[href]"):
         target = _absolute(base, node.attributes.get("href") or "")
-        if target and len(found) < MAX_LINKS:
+        if target and len(target) <= _LONGEST_LINK and len(found) < MAX_LINKS:
             found[target] = None
     return tuple(found)
 

@@ -28,7 +28,7 @@ async def _run(settings: Settings, request: Request) -> Exit:
     if not prompt:
         raise BadInputError("give a prompt")
     async with open_services(settings) as services:
-        prepare(services, None, single_step_plan(prompt, request.agent, options), options, NEW)
+        prepare(services, "", single_step_plan(prompt, request.agent, options), options, NEW)
         address = start_server(settings)
         from flows.agent import run_agent
 

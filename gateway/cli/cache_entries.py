@@ -121,7 +121,10 @@ def read_duration(text: str) -> timedelta:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise BadInputError(f"'{text}' is not an age like 30m, 12h or 1d")
-    return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    try:
+        return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    except OverflowError as error:
+        raise BadInputError(f"'{text}' is longer ago than any date") from error
 
 
 class Group(Value):

@@ -75,7 +75,7 @@ async def _chat(settings: Settings, request: ChatRequest) -> Exit:
                 model=request.model,
                 approvals=attended,
             )
-            prepare(services, None, single_step_plan("check", agent, options), options, NEW)
+            prepare(services, "", single_step_plan("check", agent, options), options, NEW)
             start_server(settings)
             view = ChatView(name, reader, as_json=request.as_json)
             chat = Chat(services, log, view, agent, options)
@@ -162,6 +162,7 @@ class Chat:
         )
         with using(used), _on_interrupt(used.cancel_requested.set):
             state = await execute(launch.flow, flow_run, launch.parameters)
+        self.view.stop_asking()
         if state.is_cancelled():
             answered = Answered(run_key=key, status="cancelled", text="stopped by the user")
         else:

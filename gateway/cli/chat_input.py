@@ -22,6 +22,7 @@ class LineReader:
 
     def __init__(self) -> None:
         self.interactive = sys.stdin.isatty()
+        self._reading: asyncio.Task[str | None] | None = None
         self._pipe: TextIO | None = None
         if self.interactive:
             with contextlib.suppress(ImportError):  # importing it gives input() its line editing
@@ -31,7 +32,21 @@ class LineReader:
             self._pipe = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8", errors="replace")
 
     async def line(self, prompt: str = "> ") -> str | None:
-        """The next line without its end; None when there are no more."""
+        """The next line without its end; None when there are no more.
+
+        Whoever is cancelled leaves the line that is being typed to the next to ask.
+        """
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read(prompt))
+        elif self.interactive:
+            sys.stderr.write(prompt)
+            sys.stderr.flush()
+        reading = self._reading
+        await asyncio.wait({reading})
+        self._reading = None
+        return reading.result()
+
+    async def _read(self, prompt: str) -> str | None:
         if self._pipe is None:
             return await _in_thread(lambda: _ask(prompt))
         read = await _in_thread(self._pipe.readline)

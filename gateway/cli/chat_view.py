@@ -13,7 +13,7 @@ from core.ports import Question
 from gateway.cli.chat_input import LineReader
 from gateway.cli.chat_log import Answered, ChatLog
 from gateway.cli.run import say
-from tasks.progress import Progress, QuestionAsked, RunEvent
+from tasks.progress import Progress, QuestionAnswered, QuestionAsked, RunEvent
 
 
 class ChatView:
@@ -38,12 +38,19 @@ class ChatView:
                     asking = asyncio.get_running_loop().create_task(self._ask(run_key, question))
                     self._asking.add(asking)
                     asking.add_done_callback(self._asking.discard)
+                case QuestionAnswered():
+                    self.stop_asking()
                 case QuestionAsked(question=question):
                     say(f"  {question.text}\n  `manus answer {run_key[:8]}` answers it")
                 case _:
                     pass
 
         return on_event
+
+    def stop_asking(self) -> None:
+        """What is typed from now on is a message again, not an answer."""
+        for asking in self._asking:
+            asking.cancel()
 
     async def _ask(self, run_key: str, question: Question) -> None:
         from gateway.questions import answer

@@ -47,6 +47,7 @@ async def examine(settings: Settings) -> tuple[Finding, ...]:
         _home,
         _sandbox,
         _models,
+        _tokens,
         _server,
         _mcp,
         _programs,
@@ -90,6 +91,14 @@ async def _models(settings: Settings) -> list[Finding]:
         )
         for s in statuses
     ]
+
+
+async def _tokens(settings: Settings) -> list[Finding]:
+    from providers.token_encodings import encoding_problem
+
+    problem = encoding_problem("o200k_base") or encoding_problem("cl100k_base")
+    detail = f"estimated for OpenAI's models: {problem}" if problem else "counted without asking"
+    return [Finding(subject="tokens", state="limited" if problem else "ok", detail=detail)]
 
 
 async def _server(settings: Settings) -> list[Finding]:

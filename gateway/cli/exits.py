@@ -7,6 +7,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import TYPE_CHECKING, Any
 
 from core.errors import (
     BadInputError,
@@ -15,6 +16,9 @@ from core.errors import (
     ManusError,
     RunLockedError,
 )
+
+if TYPE_CHECKING:
+    from core.base import V
 
 
 class Exit(IntEnum):
@@ -52,3 +56,15 @@ def told_plainly(as_json: bool) -> Generator[None]:
             document = {"error": type(error).__name__, "message": str(error), "exit_code": code}
             sys.stdout.write(json.dumps(document) + "\n")
         raise SystemExit(code) from error
+
+
+def checked(kind: type[V], /, **values: Any) -> V:
+    """A value made of a command's options. Raises BadInputError for one out of range."""
+    from pydantic import ValidationError
+
+    from core.settings import first_problem
+
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise BadInputError(first_problem(error)) from error

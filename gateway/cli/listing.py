@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from core.base import Value
-from core.errors import CorruptRecordError
+from core.errors import BadInputError, CorruptRecordError
 from core.result import RunReport
 from core.settings import load_settings
 from tasks.lease import is_held
@@ -88,6 +88,8 @@ def wide_console() -> Console:
 
 
 def runs_command(limit: int, *, as_json: bool) -> None:
+    if limit < 0:
+        raise BadInputError(f"--limit {limit}: must not be negative")
     found = list_runs(load_settings().home, limit)
     if as_json:
         document = {"runs": [r.model_dump(mode="json") for r in found]}

@@ -115,6 +115,18 @@ def resume(
 
 
 @app.command()
+def cancel(
+    run_key: Annotated[str, typer.Argument(metavar="RUN", help="Its key, or the beginning of it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Stop a run, in whatever process it is, also while it waits for an answer."""
+    with told_plainly(as_json):
+        from gateway.cli.cancel import cancel_command
+
+        raise SystemExit(cancel_command(run_key, as_json=as_json))
+
+
+@app.command()
 def answer(
     run_key: Annotated[
         str | None, typer.Argument(metavar="[RUN]", help="A run that waits.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ from core.result import RunReport
 from core.run import Decision, RunOptions
 from core.settings import Settings, load_settings
 from core.usage import Budget
-from gateway.cli.exits import Exit
+from gateway.cli.exits import Exit, checked
 from gateway.cli.live import LiveView, brief_reason
 from gateway.server import ServerAddress, ensure_server, point_prefect_at, server_status
 from tasks.lease import RunLease, is_held
@@ -52,8 +53,9 @@ class Request:
     agent: str | None = None
 
     def options(self) -> RunOptions:
-        """Raises BadInputError for a variable that is not NAME=VALUE."""
-        return RunOptions(
+        """Raises BadInputError for a variable that is not NAME=VALUE, or a number out of range."""
+        return checked(
+            RunOptions,
             vars=dict(_variable(v) for v in self.variables),
             inputs=tuple(str(p.absolute()) for p in self.inputs),
             model=self.model,
@@ -68,7 +70,7 @@ class Request:
         """Of the flow that plans. Raises BadInputError, see ``options``."""
         is_plan = self.what.endswith(PLAN_SUFFIXES) and "\n" not in self.what
         return {
-            "goal": None if is_plan else self.what,
+            "goal": "" if is_plan else self.what,
             "plan": Path(self.what).absolute() if is_plan else None,
             "options": self.options(),
         }
@@ -102,7 +104,7 @@ def resume_command(resume: Resume) -> Exit:
         raise RunLockedError(f"run {run_key} is being worked on; wait for it or stop it first")
     budget = _budget(resume.max_cost, resume.max_tokens)
     options = RunOptions(resume_from=run_key, budget=budget)
-    parameters = {"goal": None, "plan": None, "options": options}
+    parameters = {"goal": "", "plan": None, "options": options}
     return asyncio.run(_run(settings, parameters, run_key, as_json=resume.as_json))
 
 
@@ -129,7 +131,7 @@ def _budget(max_cost: float | None, max_tokens: int | None) -> Budget | None:
     if max_cost is None and max_tokens is None:
         return None
     cost = None if max_cost is None else Decimal(str(max_cost))
-    return Budget(max_cost_usd=cost, max_tokens=max_tokens)
+    return checked(Budget, max_cost_usd=cost, max_tokens=max_tokens)
 
 
 async def _run(
@@ -234,6 +236,8 @@ def _cancel_on_interrupt(services: Services) -> None:
 async def _conclude(settings: Settings, key: str, state: Any, *, as_json: bool) -> Exit:
     if state.is_cancelled():
         say(f"cancelled\nmanus resume {key}")
+        if as_json:
+            sys.stdout.write(_cancelled(settings, key))
         return Exit.CANCELLED
     outcome = await outcome_of(state)
     if not isinstance(outcome, RunReport):
@@ -246,6 +250,15 @@ async def _conclude(settings: Settings, key: str, state: Any, *, as_json: bool) 
         return Exit.COMPLETED
     say(f"manus resume {key}")
     return Exit.OVER_BUDGET if outcome.status == "over_budget" else Exit.FAILED
+
+
+def _cancelled(settings: Settings, key: str) -> str:
+    """The report; what is told of an error where it was cancelled before it had a plan."""
+    report = run_directory(settings.home, key) / "report.json"
+    if report.exists():
+        return report.read_text(encoding="utf-8") + "\n"
+    problem = {"error": "Cancelled", "message": f"run {key} was cancelled before it had a plan"}
+    return json.dumps({**problem, "exit_code": Exit.CANCELLED}) + "\n"
 
 
 async def outcome_of(state: Any) -> Any:

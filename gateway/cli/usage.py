@@ -17,11 +17,14 @@ from analytics.figures import Window
 from analytics.page import usage_page
 from analytics.reader import Usage, open_usage
 from analytics.report import Table, report
+from core.errors import BadInputError
 from core.settings import load_settings
 from core.usage import UsageEvent
 from gateway.cli.listing import list_runs, wide_console
 from tasks.request import find_run
 from tasks.spending import BudgetLine, SpendingLedger
+
+_MOST_DAYS = 36_500
 
 
 def usage_command(
@@ -29,7 +32,7 @@ def usage_command(
 ) -> None:
     home = load_settings().home
     key = find_run(home, run_key) if run_key else None
-    since = datetime.now(UTC) - timedelta(days=days) if days else None
+    since = _days_ago(days) if days is not None else None
     window = Window(since=since, run_key=key)
     compact(home)  # so that what piled up since the last time is not read line by line again
     with open_usage(home) as usage:
@@ -48,6 +51,12 @@ def usage_command(
             console.print(_calls_table(calls))
         for table in report(usage, window):
             console.print(_rich(table))
+
+
+def _days_ago(days: int) -> datetime:
+    if not 0 < days <= _MOST_DAYS:
+        raise BadInputError(f"--days {days}: must be from 1 to {_MOST_DAYS}")
+    return datetime.now(UTC) - timedelta(days=days)
 
 
 def budget_command(*, as_json: bool) -> None:

@@ -37,7 +37,7 @@ class Stage:
 
     async def run(self, plan: Plan | None = None, **options: Any) -> tuple[State[Any], RunReport]:
         """Runs to the end; the report is there whether the run completed or failed."""
-        goal = options.pop("goal", None)
+        goal = options.pop("goal", "")
         flow: Any = plan_and_run  # Prefect types return_state for sync flows only
         async with open_services() as services:
             services.tools.add(*self.tools)

@@ -17,7 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from core.completion import Completion, CompletionRequest
-from core.ports import FailedTry, Router, UsageSink
+from core.ports import CallEstimate, FailedTry, Router, UsageSink
 from core.run import RunOptions
 from core.settings import load_settings
 from core.usage import UsageEvent
@@ -60,6 +60,12 @@ class KillingRouter:
 
     def deployments_of(self, route: str) -> tuple[str, ...]:
         return self._inner.deployments_of(route)
+
+    def estimate_call(self, request: CompletionRequest) -> CallEstimate:
+        return self._inner.estimate_call(request)
+
+    def context_window(self, route: str) -> int | None:
+        return self._inner.context_window(route)
 
     async def close(self) -> None:
         await self._inner.close()
@@ -134,7 +140,7 @@ def killed_at(point: str, number: int, services: Services) -> Services:
             raise ValueError(point)
 
 
-async def main(point: str, number: int, options: RunOptions, goal: str | None) -> Any:
+async def main(point: str, number: int, options: RunOptions, goal: str) -> Any:
     settings = load_settings()
     point_prefect_at(ensure_server(settings), settings)
     async with open_services(settings) as services:
@@ -148,5 +154,5 @@ if __name__ == "__main__":
     _, named, times, *rest = sys.argv
     resumed = rest[1] if rest[0] == "--resume" else None
     asyncio.run(
-        main(named, int(times), RunOptions(resume_from=resumed), None if resumed else rest[0])
+        main(named, int(times), RunOptions(resume_from=resumed), "" if resumed else rest[0])
     )

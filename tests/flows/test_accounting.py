@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from core.completion import CompletionRequest
+from core.message import user
 from core.plan import Plan, PlanStep
 from core.result import StepStatus
 from core.usage import Budget, UsageEvent
@@ -17,6 +19,7 @@ from tests.fakes import diamond
 from tests.fakes.script import Answer, Fault, RecordedRequest, ScriptedCall
 from tests.fakes.scripts import always
 from tests.flows.conftest import Stage
+from tools.base import BaseTool, ToolResult, object_schema
 
 
 def agent(step_id: str, **more: object) -> PlanStep:
@@ -45,6 +48,45 @@ async def test_a_resumed_run_still_counts_what_its_finished_steps_have_spent(sta
     broken[0] = False
     _, report = await stage.resume(report)
     assert report.spend.model_calls == len(stage.model.requests) == 3
+
+
+async def test_tool_calls_of_failed_attempts_count_too(stage: Stage) -> None:
+    def tool(step_id: str, source: str) -> PlanStep:
+        args = {"code": source}
+        return agent(step_id, kind="tool", tool="python_execute", args=args, instructions="")
+
+    _, report = await stage.run(plan(tool("fine", "output = 1"), tool("bad", "1/0")))
+    assert report.spend.tool_calls == 2
+    _, report = await stage.resume(report)
+    assert report.spend.tool_calls == 3
+
+
+class Thinks(BaseTool):
+    """Asks a model."""
+
+    name = "thinks"
+    description = "Thinks."
+    parameters = object_schema()
+
+    async def execute(self) -> ToolResult:
+        assert self.context.model
+        answer = await self.context.model.ask(CompletionRequest(messages=(user("Well?"),)))
+        return self.success_response(answer.text)
+
+
+async def test_a_budget_spent_within_a_tool_stops_the_step_and_is_no_answer_of_the_tool(
+    stage: Stage,
+) -> None:
+    stage.tools.append(Thinks())
+    thinks = PlanStep(id="b", title="b", kind="tool", tool="thinks", on_unknown="rerun")
+    say = agent("a", kind="completion")
+    work = plan(say, thinks.model_copy(update={"depends_on": ("a",)}))
+    _, report = await stage.run(work, budget=Budget(max_model_calls=1))
+    assert report.status == "over_budget"
+    _, report = await stage.resume(report, budget=Budget(max_model_calls=2))
+    assert report.status == "completed"
+    assert report.steps[1].attempts == 1
+    assert len(stage.model.requests) == 2
 
 
 async def test_a_budget_is_not_given_anew_by_a_resume(stage: Stage) -> None:

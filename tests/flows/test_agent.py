@@ -193,3 +193,20 @@ async def test_it_sees_what_was_said_before_and_begins_with_the_files_made_then(
     ]
     assert [p.read_text(encoding="utf-8") for p in places] == ["kept", "keptmore\n"]
     assert second.steps[0].status is StepStatus.COMPLETED
+
+
+async def test_a_conversation_is_cut_to_the_window_of_the_model_that_reads_it(
+    stage: Stage,
+) -> None:
+    def script(request: RecordedRequest) -> Answer:
+        turn = 1 + sum(m["role"] == "assistant" for m in request.messages)
+        text = f"{turn} " + "word " * 1500
+        if "turns on this task are left out" in request.text:
+            return ends("success", "enough")
+        save = {"path": "a.txt", "content": text}
+        return Answer(tool_calls=(ScriptedCall("write_file", save),))
+
+    stage.model.script = script
+    state, _ = await asked("Write much.", model="openai:gpt-4")
+    assert state.is_completed(), state.message
+    assert 2 < len(stage.model.requests) < 8

@@ -76,7 +76,7 @@ async def test_a_wrong_plan_is_refused_with_its_place(home: Path, case: str) -> 
     path.write_text(text, encoding="utf-8")
     async with open_services() as services:
         with pytest.raises(BadInputError, match=message):
-            prepare(services, None, path, RunOptions(), "key")
+            prepare(services, "", path, RunOptions(), "key")
     assert not (home / "runs").exists()
 
 
@@ -104,7 +104,7 @@ async def test_a_variable_that_the_plan_does_not_declare_is_refused(home: Path) 
     path.write_text(GOOD, encoding="utf-8")
     async with open_services() as services:
         with pytest.raises(BadInputError, match=r"variable 'y'.*it has: x"):
-            prepare(services, None, path, RunOptions(vars={"y": "1"}), "key")
+            prepare(services, "", path, RunOptions(vars={"y": "1"}), "key")
 
 
 def _manus(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -132,6 +132,28 @@ def test_with_json_the_error_is_a_document(home: Path) -> None:
     document = json.loads(done.stdout)
     assert document["error"] == "RunNotFoundError"
     assert document["exit_code"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("run", "x", "--max-cost", "nan"), "max_cost_usd"),
+        (("run", "x", "--parallel", "0"), "max_parallel_steps"),
+        (("run", "x", "--agent", "manus", "--max-replans", "99"), "max_replans"),
+        (("resume", "abc", "--max-tokens", "-1"), "abc"),
+        (("runs", "--limit", "-1"), "--limit -1"),
+        (("usage", "--days", "0"), "--days 0"),
+        (("usage", "--days", "99999999"), "--days 99999999"),
+        (("cache", "clear", "--older-than", "9999999999d"), "9999999999d"),
+    ],
+)
+def test_a_number_out_of_range_is_bad_input(
+    home: Path, arguments: tuple[str, ...], named: str
+) -> None:
+    done = _manus(home, *arguments, "--json")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert named in json.loads(done.stdout)["message"]
 
 
 def test_an_unknown_key_of_manus_toml_names_file_and_key(home: Path) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from core.errors import EnvironmentUnusableError
 from core.plan import Plan, PlanStep
-from core.result import StepStatus
+from core.result import RunReport, StepStatus
 from core.run import ApprovalPolicy
 from gateway.questions import OpenQuestion, answer, open_questions
+from tasks.draft import to_yaml
+from tests.conftest import PrefectServer
 from tests.fakes.script import Answer, RecordedRequest, ScriptedCall
 from tests.flows.conftest import Stage
 from tests.flows.test_planning import agent, code, ends, plan
@@ -180,3 +187,120 @@ async def test_a_high_risk_tool_runs_as_the_policy_says(
     assert report.status == ("completed" if launched else "failed")
     outcomes = [r.error_type for r in stage.rows(report) if r.tool_name == "launch"]
     assert outcomes == ([None] if launched else ["ApprovalDeniedError"])
+
+
+def launching_agent(stage: Stage, *tools: BaseTool) -> None:
+    """An agent ``launcher`` with these tools beside ``ask_human``."""
+    stage.tools += tools
+    names = "".join(f"  - {name}\n" for name in ("ask_human", *(t.name for t in tools)))
+    file = stage.home / "agents" / "launcher.md"
+    file.parent.mkdir(parents=True)
+    text = f"---\ndescription: Launches.\ntools:\n{names}---\n\nYou launch.\n"
+    file.write_text(text, encoding="utf-8")
+
+
+class Breaks(BaseTool):
+    """Finds its machine unusable as soon as a question is open."""
+
+    name = "breaks"
+    description = "Breaks."
+    parameters = object_schema()
+
+    async def execute(self) -> ToolResult:
+        await waiting()
+        raise EnvironmentUnusableError("no such machine")
+
+
+async def test_a_question_nobody_waits_for_any_more_is_taken_back_and_the_next_is_asked(
+    stage: Stage,
+) -> None:
+    launching_agent(stage, Breaks())
+
+    def first(request: RecordedRequest) -> Answer:
+        if "work of a" not in request.text:
+            return asks("Second?")
+        question = ScriptedCall("ask_human", {"inquire": "First?"})
+        return Answer(tool_calls=(question, ScriptedCall("breaks", {})))
+
+    stage.model.script = then_ends(first)
+    work = plan(agent("a", agent="launcher", optional=True), asker("b", depends_on=("a",)))
+    running = asyncio.create_task(stage.run(work))
+    async with asyncio.timeout(90):
+        while True:
+            found = await open_questions()
+            if found and "Second?" in found[0].text:
+                break
+            assert not running.done(), await running
+            await asyncio.sleep(0.2)
+    await answer(found[0].run_key, "yes")
+    state, report = await running
+    assert state.is_completed(), state.message
+    assert report.steps[1].result
+    assert report.steps[1].result.summary == "yes"
+
+
+async def test_an_answer_given_while_the_process_is_dead_counts_when_the_run_is_resumed(
+    stage: Stage, prefect_server: PrefectServer
+) -> None:
+    file = stage.home.parent / "plan.yaml"
+    file.write_text(to_yaml(plan(code("a", approval=True), code("b"))), encoding="utf-8")
+    environment = {**os.environ, "PREFECT_API_URL": prefect_server.address.api_url}
+
+    async def manus(*arguments: str) -> Process:
+        command = (sys.executable, "-c", "from gateway.cli.main import main; main()", *arguments)
+        return await asyncio.create_subprocess_exec(
+            *command, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE
+        )
+
+    process = await manus("run", str(file), "--json")
+    (question,) = await waiting()
+    process.send_signal(signal.SIGKILL)
+    await process.communicate()
+    await answer(question.run_key, "approve")
+    process = await manus("resume", question.run_key, "--json")
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, err.decode()
+    report = RunReport.model_validate_json(out)
+    assert [s.status for s in report.steps] == [StepStatus.COMPLETED] * 2
+
+
+class Slow(BaseTool):
+    """Never ends, and what became of it is for a person to say."""
+
+    name = "slow"
+    description = "Takes its time."
+    parameters = object_schema()
+    on_unknown = "ask"
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Semaphore(0)
+
+    async def execute(self) -> ToolResult:
+        self.begun.release()
+        await asyncio.sleep(600)
+        return self.success_response("done")
+
+
+async def test_a_call_cut_off_twice_is_asked_about_twice(stage: Stage) -> None:
+    tool = Slow()
+    stage.tools.append(tool)
+    step = PlanStep(id="go", title="Go", kind="tool", tool="slow")
+    run_key = ""
+    for number in range(2):
+        options = {"resume_from": run_key} if run_key else {}
+        running = asyncio.create_task(stage.run(None if run_key else plan(step), **options))
+        if number:
+            (question,) = await waiting()
+            await answer(question.flow_run_id, "run it again")
+        await asyncio.wait_for(tool.begun.acquire(), 60)
+        (run,) = (stage.home / "runs").iterdir()
+        running.cancel()
+        await asyncio.wait({running})
+        run_key = run.name
+    running = asyncio.create_task(stage.run(resume_from=run_key))
+    (question,) = await waiting()
+    await answer(question.flow_run_id, "do not run it")
+    _, report = await running
+    assert report.status == "failed"
+    assert report.steps[0].error_type == "UnknownOutcomeError"
+    assert tool.begun.locked()

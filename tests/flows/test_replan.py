@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -87,6 +88,45 @@ async def test_a_revision_that_would_redo_what_is_finished_goes_back_to_the_mode
     assert report.status == "completed"
     assert "step 'fetch' is finished" in model.drafts[2].text
     assert model.worked.count("fetch") == 1
+
+
+async def test_a_revision_without_a_list_of_steps_goes_back_to_the_model(stage: Stage) -> None:
+    arguments = {"title": "A plan", "steps": 5}
+    nothing = Answer(tool_calls=(ScriptedCall("create_plan", arguments),))
+    model = stage.model.script = Model(nothing, planned(*EASIER))
+    _, report = await stage.run(goal="Fetch, count and tell")
+    assert report.status == "completed"
+    assert "steps: must be a list" in model.drafts[2].text
+
+
+async def test_a_revision_that_was_cut_off_is_gone_on_with_and_nothing_is_done_again(
+    stage: Stage,
+) -> None:
+    redo = planned(step("fetch", "Fetch it again."))
+    model = Model(redo, planned(*EASIER), planned(*EASIER))
+
+    def script(request: RecordedRequest) -> Answer | Fault:
+        if len(model.drafts) == 2 and "create_plan" in request.tool_names:
+            stage.model.latency_seconds = 600
+        return model(request)
+
+    stage.model.script = script
+    running = asyncio.create_task(stage.run(goal="Fetch, count and tell"))
+    async with asyncio.timeout(90):
+        while len(model.drafts) < 3:
+            assert not running.done(), await running
+            await asyncio.sleep(0.05)
+    running.cancel()
+    await asyncio.wait({running})
+    stage.model.latency_seconds = 0
+    (run,) = (stage.home / "runs").iterdir()
+    state, report = await stage.run(resume_from=run.name)
+    assert state.is_completed(), state.message
+    assert report.plan_version == 2
+    assert model.worked == ["fetch", "hard", "count", "tell"]
+    assert len(model.drafts) == 4
+    assert [s.reused for s in report.steps] == [True, False, False]
+    assert [(r.step_id, r.attempts) for r in report.replaced] == [("count", 1)]
 
 
 async def test_without_replans_left_the_run_ends_failed(stage: Stage) -> None:

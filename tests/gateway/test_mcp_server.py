@@ -17,11 +17,13 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
-from core.errors import BadInputError, SandboxUnavailableError
+from core.errors import BadInputError, ConfigError, SandboxUnavailableError
+from core.message import ImagePart, TextPart
 from core.settings import Settings, load_settings
-from gateway.mcp_server import serving, token_file
+from gateway.mcp_server import answer_of, serving, token_file
 from gateway.mcp_server_http import http_app, read_or_make_token
 from tests.fakes.mcp_http import served
+from tools.base import ToolResult
 from tools.sandbox.select import choose_sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,6 +124,33 @@ async def test_a_plan_that_cannot_run_is_refused_before_anything_starts(
         none = await client.call_tool("run_result", {"run_key": "nothing"})
         assert "no run 'nothing'" in text_of(none)
         assert (await client.call_tool("list_runs", {})).structured_content == {"runs": []}
+
+
+@pytest.mark.parametrize("content", ["", "\n", "short\n"])
+def test_a_token_file_without_a_token_lets_nobody_in(tmp_path: Path, content: str) -> None:
+    """An empty token would be matched by an empty header."""
+    file = tmp_path / "token"
+    file.write_text(content, encoding="utf-8")
+    file.chmod(0o600)
+    with pytest.raises(ConfigError, match="holds no token"):
+        read_or_make_token(file)
+
+
+def test_a_token_that_others_can_read_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "home" / "token"
+    token = read_or_make_token(file)
+    assert (read_or_make_token(file), os.listdir(file.parent)) == (token, ["token"])
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="others may read it"):
+        read_or_make_token(file)
+
+
+def test_what_the_model_would_see_next_is_part_of_the_answer() -> None:
+    """A browser's page is its state; a client has no turns in which to be shown it."""
+    dot = ImagePart(media_type="image/png", data="AAAA")
+    shown = answer_of(ToolResult(output="Opened", state=(TextPart(text="[1] | link"), dot)))
+    assert text_of(shown) == "Opened[1] | link"
+    assert [block.type for block in shown.content] == ["text", "text", "image"]
 
 
 async def test_over_http_the_token_is_needed_and_works(settings: Settings) -> None:

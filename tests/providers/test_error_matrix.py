@@ -1,4 +1,4 @@
-"""Everything that goes wrong on the wire, what it becomes, and whether the router moves on."""
+"""What else goes wrong on the wire than ``test_fault_matrix`` has, and what errors carry."""
 
 from __future__ import annotations
 
@@ -12,19 +12,16 @@ import pytest
 
 from core.completion import Chunk, CompletionRequest
 from core.errors import (
-    AuthenticationError,
     ContentRefusedError,
     ContextOverflowError,
     MalformedAnswerError,
     ManusError,
-    ModelNotFoundError,
     OverloadedError,
     PermissionDeniedError,
     ProviderConnectionError,
     ProviderRejectedError,
     ProviderTimeoutError,
     RateLimitedError,
-    TruncatedStreamError,
 )
 from core.message import user
 from core.ports import FailedTry
@@ -60,39 +57,18 @@ class Case:
 
 
 CASES = (
-    Case("400", Fault(status=400), ProviderRejectedError, False),
-    Case("401", Fault(status=401), AuthenticationError, True),
     Case("402", Fault(status=402), PermissionDeniedError, True),
-    Case("403", Fault(status=403), PermissionDeniedError, True),
-    Case("404", Fault(status=404), ModelNotFoundError, True),
-    Case("408", Fault(status=408), ProviderTimeoutError, True),
-    Case("409", Fault(status=409), ProviderRejectedError, False),
-    Case("413", Fault(status=413), ProviderRejectedError, False),
     Case("422", Fault(status=422), ProviderRejectedError, False),
-    Case("429", Fault(status=429), RateLimitedError, True),
-    Case("429 timed", Fault(status=429, headers={"retry-after": "7"}), RateLimitedError, True),
-    Case("500", Fault(status=500), OverloadedError, True),
-    Case("503", Fault(status=503), OverloadedError, True),
-    Case("529", Fault(status=529), OverloadedError, True),
     Case("html 502", Fault(status=502, body="<html>bad gateway"), OverloadedError, True),
-    Case("cut before", Fault("cut_before"), ProviderConnectionError, True),
-    Case("cut midway", Fault("cut_midway"), ProviderConnectionError, True),
     Case("hang", Fault("hang"), ProviderTimeoutError, True, timeout_seconds=0.2),
-    Case("invalid json", Fault("invalid_json"), MalformedAnswerError, True),
-    Case("empty", Answer(text=""), MalformedAnswerError, True),
     Case("blank", Answer(text=" \n "), MalformedAnswerError, True),
     Case("silent refusal", Answer(text="", stop="refusal"), ContentRefusedError, False),
 )
 
 STREAM_CASES = (
-    Case("429", Fault(status=429), RateLimitedError, True),
-    Case("cut midway", Fault("cut_midway"), ProviderConnectionError, True),
-    Case("early end", Fault("early_end"), TruncatedStreamError, True),
-    Case("unknown", Fault("stream_error", code="surprise"), OverloadedError, True),
     Case("overload", Fault("stream_error", code="overloaded_error"), OverloadedError, True),
     Case("rate", Fault("stream_error", code="rate_limit_error"), RateLimitedError, True),
     Case("hang", Fault("hang"), ProviderTimeoutError, True, timeout_seconds=0.2),
-    Case("empty", Answer(text=""), MalformedAnswerError, True),
 )
 
 
@@ -206,7 +182,7 @@ async def test_a_spent_quota_is_not_worth_waiting_for(server: FakeModelServer) -
             await provider.generate_completion(ASKED, model="gpt-6-sol")
 
 
-@pytest.mark.parametrize("kind", (*KEYED, "gemini"))
+@pytest.mark.parametrize("kind", [*KEYED, "gemini"])
 async def test_an_error_keeps_what_the_provider_said_but_not_the_key(
     kind: ProviderKind, server: FakeModelServer
 ) -> None:

@@ -77,6 +77,17 @@ async def test_limits_and_sampling_follow_the_model(
     assert ("temperature" in body) is temperature
 
 
+@pytest.mark.parametrize(("asked", "sent_value"), [(None, 0.2), (0.0, 0.0)])
+async def test_the_temperature_of_the_configuration_is_for_requests_without_one(
+    asked: float | None, sent_value: float, server: FakeModelServer
+) -> None:
+    settings = ProviderSettings(kind="openai", temperature=0.2)
+    made = create_provider("openai", settings, credentials(openai=server.openai_url))
+    request = ASKED.model_copy(update={"temperature": asked})
+    assert (await sent(made, server, request, "house-model"))["temperature"] == sent_value
+    await made.close()
+
+
 @pytest.mark.parametrize("mode", ["auto", "required", "none", "named"])
 async def test_tool_choices_are_said_in_its_words(
     mode: str, provider: BaseProvider, server: FakeModelServer

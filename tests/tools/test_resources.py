@@ -88,3 +88,58 @@ async def test_one_that_does_not_close_well_is_logged_and_the_others_are_closed(
         await scope.obtain("jammed", jammed)
     assert door.log == ["open", "closed"]
     assert "jammed did not close well" in caplog.text
+
+
+async def test_one_that_hangs_in_closing_is_left_and_the_others_are_closed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @asynccontextmanager
+    async def hanging() -> AsyncGenerator[None]:
+        yield
+        await asyncio.sleep(600)
+
+    door = Door()
+    scope = Resources(close_seconds=0.05)
+    await scope.obtain("door", door.open)
+    await scope.obtain("hanging", hanging)
+    await asyncio.wait_for(scope.close(), 30)
+    assert door.log == ["open", "closed"]
+    assert "hanging did not close well" in caplog.text
+
+
+async def test_who_is_cancelled_while_closing_leaves_nothing_open() -> None:
+    closing = asyncio.Event()
+
+    @asynccontextmanager
+    async def slow() -> AsyncGenerator[None]:
+        yield
+        closing.set()
+        await asyncio.sleep(0.05)
+
+    door = Door()
+    scope = Resources()
+    await scope.obtain("door", door.open)
+    await scope.obtain("slow", slow)
+    closer = asyncio.create_task(scope.close())
+    await closing.wait()
+    closer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closer
+    assert door.log == ["open", "closed"]
+
+
+async def test_a_resource_that_ended_by_itself_is_opened_anew() -> None:
+    opened: list[asyncio.Task[None] | None] = []
+
+    @asynccontextmanager
+    async def mortal() -> AsyncGenerator[int]:
+        opened.append(asyncio.current_task())
+        yield len(opened)
+
+    async with resources() as scope:
+        assert await scope.obtain("mortal", mortal) == 1
+        keeper = opened[0]
+        assert keeper
+        keeper.cancel()
+        await asyncio.wait({keeper})
+        assert await scope.obtain("mortal", mortal) == 2

@@ -45,3 +45,20 @@ async def test_pages_nested_without_end_are_read_at_all(start: str) -> None:
 async def test_an_empty_page_is_empty() -> None:
     page = await page_to_markdown("", URL)
     assert (page.title, page.markdown, page.links, page.word_count) == ("", "", (), 0)
+
+
+@pytest.mark.parametrize("part", ["<", "<script ", "<a <", "</script"])
+async def test_no_page_takes_the_square_of_its_length(part: str) -> None:
+    hostile = "<p>before</p>" + "<div>" * 2000 + part * 200_000
+    page = await page_to_markdown(hostile, URL, timeout_seconds=60)
+    assert page.markdown.startswith("before")
+
+
+async def test_scripts_of_a_deep_page_are_not_its_text() -> None:
+    deep = "<div>" * 2000 + "a &lt; b<SCRIPT>if (1<2) evil()</Script x>, 3 < 4<!-- c --> end"
+    assert (await page_to_markdown(deep, URL)).markdown == "a < b , 3 < 4 end"
+
+
+async def test_a_link_of_endless_length_is_no_link() -> None:
+    links = (await page_to_markdown(f'<a href="/{"x" * 5000}">t</a><a href="/y">t</a>', URL)).links
+    assert links == ("https://a.test/y",)

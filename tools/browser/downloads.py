@@ -6,7 +6,7 @@ import asyncio
 import re
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.errors import ToolFailedError
 from tools.step_files import kind_of, write_bytes
@@ -17,26 +17,40 @@ if TYPE_CHECKING:
 
 FOLDER = "downloads"
 _LOOK_SECONDS = 0.2
-_LONGEST_NAME = 100
+_LONGEST_NAME = 60
+"""File systems take 255 bytes, and a character has up to four."""
+
+MOST_FILES = 100
+MOST_AT_ONCE = 20
+_TIMES_THE_LIMIT = 10
+_MOST_NOTES = 50
 
 
 class Downloads:
-    """Of one session. ``incoming`` is where the browser keeps what is not finished.
+    """Of one session, each at most ``limit_bytes``, all together ten times that.
 
-    Chromium does not say which file there belongs to which download, so the bound is on all of
-    them together: as much as one may have for each that is under way.
+    ``on_this_machine`` tells that files arrive where they can be looked at while they grow.
     """
 
-    def __init__(self, directory: StepDirectory, incoming: Path | None, limit_bytes: int) -> None:
+    def __init__(
+        self, directory: StepDirectory, limit_bytes: int, *, on_this_machine: bool = True
+    ) -> None:
         self._directory = directory
-        self._incoming = incoming
+        self._on_this_machine = on_this_machine
         self._limit_bytes = limit_bytes
+        self._names = asyncio.Lock()
+        self._saved = self._saved_bytes = self._refused = 0
         self._saving: set[asyncio.Task[None]] = set()
         self._notes: list[str] = []
 
     def begin(self, download: Download) -> None:
         """Saves one in the background; how it went is in the notes."""
-        task = asyncio.create_task(self._save(download))
+        is_full = (
+            self._saved >= MOST_FILES
+            or len(self._saving) >= MOST_AT_ONCE
+            or self._saved_bytes >= self._limit_bytes * _TIMES_THE_LIMIT
+        )
+        task = asyncio.create_task(self._refuse(download) if is_full else self._save(download))
         self._saving.add(task)
         task.add_done_callback(self._saving.discard)
 
@@ -53,6 +67,9 @@ class Downloads:
         notes, self._notes = self._notes, []
         if self._saving:
             notes.append(f"{len(self._saving)} downloads are under way")
+        if self._refused:
+            notes.append(f"{self._refused} downloads were refused: there are too many for one step")
+            self._refused = 0
         return notes
 
     async def close(self) -> None:
@@ -70,13 +87,25 @@ class Downloads:
             if arrived.stat().st_size > self._limit_bytes:
                 raise ToolFailedError(f"larger than {self._limit_bytes} bytes, the most allowed")
             content = await asyncio.to_thread(arrived.read_bytes)
-            path = await asyncio.to_thread(self._write, shown, content)
-            self._notes.append(f"downloaded {path} ({len(content)} bytes)")
+            async with self._names:  # or two of one name would both find it free
+                path = await asyncio.to_thread(self._write, shown, content)
+            self._saved, self._saved_bytes = self._saved + 1, self._saved_bytes + len(content)
+            self._note(f"downloaded {path} ({len(content)} bytes)")
         except (Error, ToolFailedError, OSError) as error:
             reason = str(error).splitlines()[0]
-            self._notes.append(f"download of {shown} failed: {reason}")
+            self._note(f"download of {shown} failed: {reason}")
         finally:
             await _forget(download)
+
+    async def _refuse(self, download: Download) -> None:
+        self._refused += 1
+        await _cancel(download)
+        await _forget(download)
+
+    def _note(self, text: str) -> None:
+        """What a page repeats for ever is not kept for ever."""
+        if len(self._notes) < _MOST_NOTES:
+            self._notes.append(text)
 
     async def _arrived(self, download: Download) -> Path:
         """Raises ToolFailedError for one that grows beyond the bound; it is cancelled."""
@@ -84,19 +113,22 @@ class Downloads:
         try:
             while not finished.done():
                 await asyncio.wait([finished], timeout=_LOOK_SECONDS)
-                if not finished.done() and await asyncio.to_thread(self._is_too_much):
-                    await download.cancel()
+                if not finished.done() and self._is_too_much(download):
+                    await _cancel(download)
                     raise ToolFailedError(f"more than {self._limit_bytes} bytes, the most allowed")
             return await finished
         finally:
             finished.cancel()
             await asyncio.gather(finished, return_exceptions=True)
 
-    def _is_too_much(self) -> bool:
-        if self._incoming is None:
+    def _is_too_much(self, download: Download) -> bool:
+        if not self._on_this_machine:
             return False
-        sizes = (_size(file) for file in self._incoming.iterdir())
-        return sum(sizes) > self._limit_bytes * max(1, len(self._saving))
+        # Playwright knows the file from the start, and tells it in public only at the end.
+        artifact: Any = getattr(getattr(download, "_impl_obj", None), "_artifact", None)
+        place = Path(getattr(artifact, "_initializer", {})["absolutePath"])
+        growing = place.with_name(f"{place.name}.crdownload")
+        return max(_size(place), _size(growing)) > self._limit_bytes
 
     def _write(self, name: str, content: bytes) -> str:
         stem, dot, suffix = name.rpartition(".")
@@ -126,6 +158,15 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+async def _cancel(download: Download) -> None:
+    from playwright.async_api import Error
+
+    try:
+        await download.cancel()
+    except Error:
+        return  # it is over, one way or another
 
 
 async def _forget(download: Download) -> None:

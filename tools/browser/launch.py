@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import EnvironmentUnusableError
 from core.tool_settings import BrowserSettings
+from tools.browser.memory_bound import memory_bound
 from tools.workspace import SANDBOX_UID
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ async def launched(
         launch = _Launch(playwright.chromium, settings, proxy, executable, place)
         browser = await launch.best_confined()
         try:
-            yield Running(browser, place / "downloads")
+            async with memory_bound(launch.mark, settings.memory_mib):
+                yield Running(browser, place / "downloads")
         finally:
             await browser.close()
 
@@ -162,6 +164,11 @@ class _Launch:
     executable: Path
     place: Path
 
+    @property
+    def mark(self) -> str:
+        """A switch that Chromium does not know: its process is told by it."""
+        return f"--manus-browser={self.place.name}"
+
     async def best_confined(self) -> Browser:
         """With Chromium's own sandbox where the kernel can, else without, which is logged."""
         from playwright.async_api import Error
@@ -185,7 +192,7 @@ class _Launch:
             executable_path=self.executable,
             headless=self.settings.headless,
             chromium_sandbox=confined,
-            args=[*self.settings.extra_chromium_args, *insecure, *GUARDED],
+            args=[*self.settings.extra_chromium_args, *insecure, *GUARDED, self.mark],
             proxy=self.proxy,
             env=self._environment(),
             downloads_path=self.place / "downloads",

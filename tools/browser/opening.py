@@ -51,7 +51,9 @@ class Opening:
         )
         await context.route(NOT_WEB, _refuse)
         limit = self.settings.download_mib * _MIB
-        downloads = Downloads(self.context.directory, running.downloads, limit)
+        downloads = Downloads(
+            self.context.directory, limit, on_this_machine=running.downloads is not None
+        )
         session = BrowserSession(context, self.settings, downloads)
         try:
             await self._bring_back(session, kept)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_TABS = 20
 _LONGEST_MESSAGE = 300
+_MOST_NOTES = 50
 _TITLE_SECONDS = 1.0
 _STORAGE_SECONDS = 2.0
 _log = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ class BrowserSession:
         self.crashed = False
         self.busy = asyncio.Lock()
         self._notes: list[str] = []
+        self._turned_away = 0
+        self._closing: set[asyncio.Future[None]] = set()
         self._context = context
         self._tabs: dict[Page, Tab] = {}
         self._ids = count()
@@ -100,12 +103,16 @@ class BrowserSession:
         return await (await self.tab()).index.look()
 
     def note(self, text: str) -> None:
-        """Something the model is to hear with the next state."""
-        self._notes.append(text)
+        """Something the model is to hear with the next state; what a page repeats for ever not."""
+        if len(self._notes) < _MOST_NOTES:
+            self._notes.append(text)
 
     def take_notes(self) -> list[str]:
         """What happened since they were last taken."""
         taken, self._notes = [*self._notes, *self.downloads.take_notes()], []
+        if self._turned_away:
+            taken.append(f"{MOST_TABS} tabs are open; {self._turned_away} more were closed at once")
+            self._turned_away = 0
         return taken
 
     def restore(self, kept: Kept) -> None:
@@ -136,6 +143,9 @@ class BrowserSession:
         """A popup is a tab like any other, and the one that is looked at next."""
         if page in self._tabs:
             return
+        if len(self._tabs) >= MOST_TABS:
+            self._turn_away(page)
+            return
         page.set_default_timeout(self.settings.action_timeout_seconds * 1000)
         page.set_default_navigation_timeout(self.settings.navigation_timeout_seconds * 1000)
         page.on("close", self._closed)
@@ -143,8 +153,13 @@ class BrowserSession:
         page.on("download", self.downloads.begin)
         tab = Tab(next(self._ids), page, PageIndex(page, self.numbers))
         self._tabs[page] = self._active = tab
-        if len(self._tabs) > MOST_TABS:
-            self.note(f"a page opened more than {MOST_TABS} tabs")
+
+    def _turn_away(self, page: Page) -> None:
+        """Each costs a process: a page that opens one after the other must not get them."""
+        closing = asyncio.ensure_future(_close_quietly(page))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        self._turned_away += 1
 
     def _closed(self, page: Page) -> None:
         gone = self._tabs.pop(page, None)
@@ -162,6 +177,16 @@ class BrowserSession:
         answer = "accepted" if accept else "dismissed"
         self.note(f"{dialog.type} dialog, {answer}: {dialog.message[:_LONGEST_MESSAGE]}")
         await (dialog.accept() if accept else dialog.dismiss())
+
+
+async def _close_quietly(page: Page) -> None:
+    """One that went by itself, or with its browser, needs nothing more."""
+    from playwright.async_api import Error
+
+    try:
+        await page.close()
+    except Error as error:
+        _log.debug("a tab that was turned away: %s", error)
 
 
 async def _title(page: Page) -> str:

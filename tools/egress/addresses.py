@@ -49,7 +49,7 @@ def is_public(address: IPAddress) -> bool:
     address = unwrapped(address)
     if isinstance(address, IPv4Address):
         return address.is_global and not any(address in network for network in _SPECIAL_V4)
-    inner = _embedded(address)
+    inner = embedded(address)
     if inner is not None and not is_public(inner):
         return False
     return not address.scope_id and (address in _NAT64 or _is_global_unicast(address))
@@ -58,7 +58,7 @@ def is_public(address: IPAddress) -> bool:
 def is_never_by_name(address: IPAddress) -> bool:
     """Whether a name alone never leads there: link-local (metadata), multicast, unspecified."""
     address = unwrapped(address)
-    inner = _embedded(address) if isinstance(address, IPv6Address) else None
+    inner = embedded(address)
     if inner is not None and is_never_by_name(inner):
         return True
     networks = (*_LINK_LOCAL, *_NOWHERE)
@@ -70,8 +70,10 @@ def _is_global_unicast(address: IPv6Address) -> bool:
     return address in _GLOBAL_V6 and not any(address in network for network in _SPECIAL_V6)
 
 
-def _embedded(address: IPv6Address) -> IPv4Address | None:
+def embedded(address: IPAddress) -> IPv4Address | None:
     """The IPv4 address in a NAT64, 6to4 or ISATAP one; Teredo and ``::/96`` are not global."""
+    if isinstance(address, IPv4Address):
+        return None
     number = int(address)
     if address in _NAT64 or (number >> 32) & 0xFFFFFFFF in _ISATAP:
         return IPv4Address(number & 0xFFFFFFFF)

@@ -18,7 +18,7 @@ _BOMS = (
 )
 # As browsers read them: the label names less than pages use.
 _WIDER = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030"}
-_NO_CHARSETS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape"})
+_NO_CHARSETS = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape"})
 _SNIFFED_BYTES = 4096
 _GUESSED_BYTES = 65_536
 
@@ -83,9 +83,9 @@ def decode_text(body: bytes, content_type: str) -> str:
 
 def _codec(label: str) -> str | None:
     try:
-        b"".decode(label)
+        b" ".decode(label, "replace")  # of nothing, the codec would not even be asked
         name = codecs.lookup(label).name
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):
         return None
     return None if name in _NO_CHARSETS else _WIDER.get(name, name)
 

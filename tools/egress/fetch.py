@@ -43,8 +43,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Request:
+    """With ``redirects`` off, what carries a key goes to ``url`` and nowhere else."""
+
     url: str
     method: str = "GET"
+    redirects: bool = True
     params: Mapping[str, str] = field(default_factory=dict[str, str])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     json: Any = None
@@ -84,6 +87,7 @@ async def _fetch(client: httpx.AsyncClient, asked: Request, max_bytes: int) -> P
         headers=dict(asked.headers),
         json=asked.json,
         data=dict(asked.form) if asked.form is not None else None,
+        follow_redirects=asked.redirects,
     ) as answer:
         encoding = answer.headers.get("content-encoding", "")
         body, truncated = await read_body(answer.aiter_raw(), encoding, max_bytes)

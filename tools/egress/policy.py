@@ -12,13 +12,14 @@ import httpx
 
 from core.errors import EgressDeniedError, ToolFailedError
 from core.tool_settings import EgressSettings
-from tools.egress.addresses import IPAddress, is_never_by_name, is_public
+from tools.egress.addresses import IPAddress, embedded, is_never_by_name, is_public
 from tools.egress.host_rules import HostRule, normal_name, parse_rule
 from tools.egress.upstream import Upstream
 
 Resolver = Callable[[str, int], Sequence[str]]
 """A host and a port to the addresses it has; raises OSError. Called in a thread."""
 
+_MOST_TRIED = 10
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -81,7 +82,9 @@ class EgressPolicy:
             raise EgressDeniedError(f"{host}: plain HTTP, and [egress] https_only is set")
 
     async def resolve(self, host: str, port: int) -> tuple[str, ...]:
-        """The addresses to connect to, all of them checked; asks the resolver once.
+        """The addresses to connect to, after all were checked; asks the resolver once.
+
+        Of very many only the first: each that does not answer costs the time of a connection.
 
         Raises:
             EgressDeniedError: the host, the port, or one of the addresses is not allowed.
@@ -93,7 +96,7 @@ class EgressPolicy:
         addresses = await self._addresses(host, port)
         for address in addresses:
             self._check(name, port, address)
-        return tuple(str(address) for address in addresses)
+        return tuple(str(address) for address in addresses[:_MOST_TRIED])
 
     async def _addresses(self, host: str, port: int) -> list[IPAddress]:
         bare = host.strip("[]")
@@ -110,7 +113,7 @@ class EgressPolicy:
 
     def _check(self, name: str, port: int, address: IPAddress) -> None:
         place = f"{name} ({address})" if name != str(address) else name
-        if _matches(self._deny, address, port):
+        if self._is_denied(address, port):
             raise EgressDeniedError(f"{place}: is in [egress] deny_hosts")
         by_name = [rule for rule in self._allow if rule.matches_name(name, port)]
         rules = [*by_name, *_matches(self._allow, address, port)]
@@ -126,6 +129,12 @@ class EgressPolicy:
             f"{place}: is not a public address; [egress] allow_hosts = ['{address}"
             f"{'' if address.version == 6 else f':{port}'}'] would allow it"
         )
+
+    def _is_denied(self, address: IPAddress, port: int) -> bool:
+        """Also as what it would be translated to: NAT64 and 6to4 lead to the IPv4 address."""
+        inner = embedded(address)
+        forms = (address, inner) if inner else (address,)
+        return any(_matches(self._deny, form, port) for form in forms)
 
     def _is_listed(self, host: str, port: int) -> bool:
         """Whether it is allowed by name, or as the address it is written as."""

@@ -21,6 +21,7 @@ from tools.egress.upstream import Upstream, basic
 
 _log = logging.getLogger(__name__)
 _CHUNK_BYTES = 65_536
+_MOST_HEADS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,8 @@ class EgressProxy:
             return refusal(400, str(error))
         try:
             await self._relay(head, client, target)
+        except (asyncio.LimitOverrunError, ValueError) as error:
+            return refusal(502, f"the server's answer is none: {error}")
         finally:
             target.close()
         return None
@@ -159,12 +162,8 @@ class EgressProxy:
 
     async def _downwards(self, head: Head, client: Wire, target: Wire, watch: _Watch) -> None:
         """The answer's head is told to close: the next request may be for another host."""
-        while head.method != "CONNECT":
-            answer = parse_head(await target.reader.readuntil(b"\r\n\r\n"))
-            client.writer.write(answer.for_client())
-            watch.now()
-            if not answer.is_interim:
-                break
+        if head.method != "CONNECT":
+            await _pass_heads(target, client, watch)
         await _pump(target, client, watch)
 
     async def _until_done(
@@ -193,6 +192,18 @@ class _Watch:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+async def _pass_heads(target: Wire, client: Wire, watch: _Watch) -> None:
+    """The answer's, and those that only announce it. Raises ValueError for what is no answer."""
+    for _ in range(_MOST_HEADS):
+        answer = parse_head(await target.reader.readuntil(b"\r\n\r\n"))
+        client.writer.write(answer.for_client())
+        await client.writer.drain()
+        watch.now()
+        if not answer.is_interim:
+            return
+    raise ValueError("it is announced again and again")
 
 
 async def _pump(source: Wire, sink: Wire, watch: _Watch) -> None:

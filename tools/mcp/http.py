@@ -1,12 +1,13 @@
 """MCP servers behind HTTP.
 
 A session speaks to the address that the operator wrote and to no other: no proxy of the
-environment, and the SDK follows neither a redirect nor an endpoint to another origin.
+environment, and the SDK follows neither a redirect nor an endpoint to another origin. No message
+is longer than ``MAX_MESSAGE_BYTES``, nor compressed, which could hide how long it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from core.mcp import McpServerSettings
 if TYPE_CHECKING:
     from httpx2 import AsyncClient
 
+MAX_MESSAGE_BYTES = 32_000_000
 STREAM_SECONDS = 300.0
 
 
@@ -44,5 +46,55 @@ def _http_client(headers: dict[str, str], timeout: Any, auth: Any) -> AsyncClien
     if isinstance(timeout, int | float):
         timeout = httpx2.Timeout(timeout, read=timeout + STREAM_SECONDS)
     return httpx2.AsyncClient(
-        headers=headers, timeout=timeout, auth=auth, trust_env=False, follow_redirects=False
+        headers={**headers, "Accept-Encoding": "identity"},
+        timeout=timeout,
+        auth=auth,
+        trust_env=False,
+        follow_redirects=False,
+        transport=_bounded_transport(),
     )
+
+
+def _bounded_transport() -> Any:
+    """A class of its own here, as its base takes long to import."""
+    import httpx2
+
+    class Bounded(httpx2.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            response = await super().handle_async_request(request)
+            encoding = response.headers.get("content-encoding", "identity")
+            if encoding != "identity":
+                await response.aclose()
+                raise httpx2.ReadError(f"the answer is compressed ({encoding[:40]}), unasked")
+            kind, inner = response.headers.get("content-type", ""), response.stream
+            assert isinstance(inner, httpx2.AsyncByteStream)
+            has_events = kind.startswith("text/event-stream")
+            response.stream = BoundedStream(inner, has_events=has_events)
+            return response
+
+    class BoundedStream(httpx2.AsyncByteStream):
+        def __init__(self, inner: httpx2.AsyncByteStream, *, has_events: bool) -> None:
+            self._inner = inner
+            self._chunks = _bounded(inner, has_events)
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for chunk in self._chunks:
+                yield chunk
+
+        async def aclose(self) -> None:
+            await self._inner.aclose()
+
+    return Bounded(trust_env=False)
+
+
+async def _bounded(chunks: AsyncIterable[bytes], has_events: bool) -> AsyncIterator[bytes]:
+    """Of a stream of events each counts for itself. Raises ReadError beyond the bound."""
+    import httpx2
+
+    size = 0
+    async for chunk in chunks:
+        end = max(chunk.rfind(b"\n\n"), chunk.rfind(b"\r\n\r\n")) if has_events else -1
+        size = len(chunk) - end if end >= 0 else size + len(chunk)
+        if size > MAX_MESSAGE_BYTES:
+            raise httpx2.ReadError(f"a message exceeds {MAX_MESSAGE_BYTES} bytes")
+        yield chunk

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
 PREFIX = "mcp_"
 MAX_NAME = 64
+_UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs"})
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 def server_prefix(server: str) -> str:
     """What the names of a server's tools begin with."""
     return f"{PREFIX}{_FOREIGN.sub('_', server)}_"
+
+
+def visible(text: str) -> str:
+    """What a person who reads it sees: no control characters, and none without a shape.
+
+    A model reads those as well, and a terminal obeys some of them.
+    """
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in _UNSEEN)
 
 
 def tool_names(offered: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:

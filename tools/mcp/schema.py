@@ -6,13 +6,14 @@ import json
 from typing import Any, cast
 
 from core.base import JsonObject, is_object
+from tools.mcp.naming import visible
 
 MAX_SCHEMA_CHARS = 60_000
 _MAX_DEPTH = 40
 _BY_NAME = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
 _DATA = frozenset({"enum", "const", "default", "examples", "required"})
+_UNUSABLE = frozenset({"$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveRef"})
 _DROPPED = frozenset({"$schema", "$comment", "patternProperties"})
-_REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
 
 class UnusableSchemaError(ValueError):
@@ -51,11 +52,13 @@ def _cleaned(schema: Any, root: JsonObject, depth: int) -> Any:
         return schema
     cleaned: JsonObject = {}
     for key, value in schema.items():
-        if key in _REFERENCES:
+        if key == "$ref":
             _check_reference(value, root)
         if key in _BY_NAME and is_object(value):
             cleaned[key] = {n: _cleaned(v, root, depth + 1) for n, v in value.items()}
-        elif key in ("$id", "$anchor", "$dynamicAnchor"):
+        elif key in ("description", "title") and isinstance(value, str):
+            cleaned[key] = visible(value)
+        elif key in _UNUSABLE:
             raise UnusableSchemaError(f"its schema uses '{key}'")
         elif key not in _DROPPED and key != "pattern":
             cleaned[key] = value if key in _DATA else _cleaned(value, root, depth + 1)
@@ -65,16 +68,22 @@ def _cleaned(schema: Any, root: JsonObject, depth: int) -> Any:
 def _with_pattern_described(cleaned: JsonObject, schema: JsonObject) -> JsonObject:
     if not isinstance(schema.get("pattern"), str):
         return cleaned
-    said = [str(schema.get("description", "")), f"Must match {schema['pattern'][:200]}"]
+    said = [cleaned.get("description", ""), f"Must match {visible(schema['pattern'][:200])}"]
+    said = [part for part in said if isinstance(part, str)]
     return {**cleaned, "description": " ".join(part for part in said if part)}
 
 
 def _check_reference(reference: Any, root: JsonObject) -> None:
-    if not isinstance(reference, str) or not reference.startswith("#"):
+    if not isinstance(reference, str) or not reference.startswith("#") or "%" in reference:
         raise UnusableSchemaError(f"its schema refers elsewhere: {str(reference)[:100]}")
     place: Any = root
+    is_named = False
     for part in [p for p in reference.removeprefix("#").split("/") if p]:
         name = part.replace("~1", "/").replace("~0", "~")
         if not is_object(place) or name not in place:
             raise UnusableSchemaError(f"its schema has no {reference[:100]}")
+        if not is_named and name in _DATA | _DROPPED:
+            # What stands there was not cleaned: it is no schema until it is referred to.
+            raise UnusableSchemaError(f"its schema refers to what is none: {reference[:100]}")
+        is_named = not is_named and name in _BY_NAME
         place = place[name]

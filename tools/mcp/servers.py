@@ -11,12 +11,13 @@ from typing import Literal
 from core.base import Value
 from core.mcp import McpSettings
 from tools.mcp.connection import NotConnectedError, ServerConnection
-from tools.mcp.naming import server_prefix, tool_names
+from tools.mcp.naming import server_prefix, tool_names, visible
 from tools.mcp.schema import UnusableSchemaError
 from tools.mcp.tool import McpTool
 from tools.registry import ToolRegistry
 from tools.resources import Resources
 
+_LONGEST_NAME = 100
 _log = logging.getLogger(__name__)
 
 
@@ -97,8 +98,9 @@ class _Servers:
             try:
                 tool = McpTool(self._names[pair], connection, offer)
             except UnusableSchemaError as error:
-                self._left_out[server].append(f"{pair[1]} is left out: {error}")
-                _log.warning("MCP server %s: tool %s is left out: %s", server, pair[1], error)
+                left_out = f"{visible(pair[1])[:_LONGEST_NAME]} is left out: {visible(str(error))}"
+                self._left_out[server].append(left_out)
+                _log.warning("MCP server %s: %s", server, left_out)
                 continue
             self._tools[pair] = tool
             self._registry.replace(tool)

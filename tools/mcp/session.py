@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,11 @@ if TYPE_CHECKING:  # importing the SDK takes a second or more
 
 MAX_TOOLS = 500
 _MAX_PAGES = 50
+_LOGIN = re.compile(r"//[^/\s@'\"]{1,500}@")
+_QUERY = re.compile(r"(?<=\S)\?[^\s'\"]+")
+_PAUSE_SECONDS = 1.0
+"""Between two listings: a server may tell of a change whenever it is asked for its tools."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -121,20 +127,26 @@ async def _follow(
     server: str, client: Client, changed: asyncio.Event, on_listing: OnListing
 ) -> None:
     from mcp.shared.exceptions import MCPError
+    from pydantic import ValidationError
 
     while True:
         await changed.wait()
         changed.clear()
         try:
             on_listing(await list_offers(client))
-        except MCPError as error:
+        except (MCPError, ValidationError) as error:
             _log.warning("MCP server %s: its tools could not be listed: %s", server, error)
+        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def describe(error: BaseException) -> str:
-    """One line; of a group, its first error: task groups wrap what went wrong."""
+    """One line; of a group, its first error: task groups wrap what went wrong.
+
+    Addresses are without logins and queries, where keys are.
+    """
     while isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
         error = group.exceptions[0]
     text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
+    told = text[0] if text else type(error).__name__
+    return _QUERY.sub("?…", _LOGIN.sub("//", told))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -9,15 +10,17 @@ import re
 import secrets
 import signal
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from core.mcp import McpServerSettings
 
 MARK = "MANUS_MCP_SESSION"
 _MAX_LOG_BYTES = 1_000_000
+_LOG_LOOK_SECONDS = 0.5
 
 
 def server_directory(home: Path, server: str) -> Path:
@@ -65,15 +68,38 @@ async def stdio_transport(
     )
     try:
         with _log(directory / "stderr.log") as log:
-            async with stdio_client(parameters, errlog=log) as streams:
-                yield streams
+            keeping = asyncio.create_task(_keep_short(log))
+            try:
+                async with stdio_client(parameters, errlog=log) as streams:
+                    yield streams
+            finally:
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
     finally:
         _end_marked(mark)
 
 
-def _log(path: Path) -> Any:
-    size = path.stat().st_size if path.exists() else 0
-    return path.open("w" if size > _MAX_LOG_BYTES else "a", encoding="utf-8")
+@contextmanager
+def _log(path: Path) -> Generator[TextIO]:
+    """Open for appending, by us alone: servers write what they were given into their logs."""
+    with open(path, "a", encoding="utf-8", opener=partial(os.open, mode=0o600)) as log:
+        os.fchmod(log.fileno(), 0o600)
+        _shorten(log)
+        yield log
+
+
+async def _keep_short(log: TextIO) -> None:
+    """The server writes to the file itself; as it appends, the file can be emptied below it."""
+    while True:
+        await asyncio.sleep(_LOG_LOOK_SECONDS)
+        _shorten(log)
+
+
+def _shorten(log: TextIO) -> None:
+    if os.fstat(log.fileno()).st_size > _MAX_LOG_BYTES:
+        os.ftruncate(log.fileno(), 0)
+        log.write("(what was here grew too long)\n")
+        log.flush()
 
 
 def _end_marked(mark: str) -> None:

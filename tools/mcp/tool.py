@@ -13,6 +13,7 @@ from core.mcp import McpServerSettings
 from tools.base import BaseTool, ToolAnnotations, ToolContext, ToolResult
 from tools.mcp.answer import to_result
 from tools.mcp.connection import ServerConnection
+from tools.mcp.naming import visible
 from tools.mcp.schema import safe_schema
 from tools.mcp.session import Offer
 
@@ -33,7 +34,8 @@ class McpTool(BaseTool):
         """Raises UnusableSchemaError for arguments that cannot be checked."""
         told = offer.tool
         self.name = name
-        self.description = (told.description or told.title or told.name)[:MAX_DESCRIPTION_CHARS]
+        described = told.description or told.title or told.name
+        self.description = visible(described[:MAX_DESCRIPTION_CHARS])
         self.parameters = safe_schema(told.input_schema)
         self.annotations = annotations_of(told, connection.settings)
         self.timeout_seconds = connection.settings.timeout_seconds

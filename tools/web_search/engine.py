@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import httpx
@@ -93,7 +93,8 @@ class ApiEngine:
     parse: Callable[[Any], Iterable[Found]]
 
     async def search(self, query: SearchQuery, wire: SearchWire) -> list[Found]:
-        page = await wire.get(self.request(query))
+        # A redirect would take the key with it: only Authorization is known to be a secret.
+        page = await wire.get(replace(self.request(query), redirects=False))
         if page.status in (401, 403):
             raise ToolFailedError(f"refused the key ({page.status})")
         check_status(page)

@@ -38,7 +38,9 @@ def distinct(found: Iterable[Found], page_url: str, count: int) -> list[Found]:
         url = unwrap(hit.url, page_url)
         if url and hit.title.strip() and (key := _key(url)) not in kept:
             kept[key] = Found(url, _clean(hit.title), _clean(hit.description))
-    return list(kept.values())[:count]
+        if len(kept) == count:
+            break
+    return list(kept.values())
 
 
 def _split(page_url: str, url: str) -> SplitResult | None:

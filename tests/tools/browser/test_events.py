@@ -80,7 +80,9 @@ async def test_a_download_above_the_bound_is_not_kept(browsing: Browsing, pages:
         ("", "download"),
         ("...", "download"),
         ("a\n\x1b[31mb$(x).txt", "a__[31mb_(x).txt".replace("[", "_")),
-        ("x" * 300 + ".csv", "x" * 88 + ".csv"),
+        ("x" * 300 + ".csv", "x" * 48 + ".csv"),
+        ("CON\0.txt", "CON_.txt"),
+        ("\u202egpj.exe", "_gpj.exe"),
     ],
 )
 async def test_suggested_names_are_made_harmless(suggested: str, name: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from core.tool_settings import BrowserSettings
 from tests.fakes.web_pages import WebPages
-from tests.tools.browser.conftest import Begin, Browsing
+from tests.tools.browser.conftest import QUICK, Begin, Browsing
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -113,7 +113,7 @@ async def test_an_element_that_became_another_is_refused(browsing: Browsing) -> 
 
 
 async def test_a_page_that_loops_is_given_up_and_left(begin: Begin, pages: WebPages) -> None:
-    browsing = begin()
+    browsing = begin(QUICK.model_copy(update={"action_timeout_seconds": 2}))
     await browsing.show("<button onclick='for(;;);'>Loop</button>")
     await browsing.call("click_element", index=browsing.index('"Loop"'))
     assert "cannot be looked at: it is busy" in browsing.state

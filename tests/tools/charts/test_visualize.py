@@ -19,6 +19,7 @@ from tests.fakes.kinds import MODELS, provider_of
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.script import Answer, ScriptedCall
 from tests.fakes.scripts import in_turn
+from tests.tools.conftest import BACKENDS
 from tools.base import BaseTool, ToolContext, ToolResult
 from tools.charts.ask_model import DRAW_CHART
 from tools.charts.prepare import VisualizationPreparation
@@ -94,6 +95,7 @@ async def test_prepared_data_become_a_chart_with_insights_that_can_be_written_in
     assert "75.0%" not in (folder / "Amount_by_region.vl.json").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("sandbox", list(BACKENDS), indirect=True)
 async def test_a_page_is_self_contained_and_data_cannot_end_its_script(
     context: ToolContext,
 ) -> None:

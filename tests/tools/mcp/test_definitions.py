@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.mcp.naming import tool_names
+from tools.mcp.naming import tool_names, visible
 from tools.mcp.schema import UnusableSchemaError, safe_schema
 
 NAMES = st.text(alphabet="ab_./é -", min_size=1, max_size=90)
@@ -58,6 +58,30 @@ def test_a_schema_keeps_its_own_references_and_loses_what_could_stall() -> None:
     assert "$schema" not in safe
 
 
+_HIDDEN: dict[str, Any] = {"default": {"type": "string", "pattern": "^(a+)+$"}}
+_BY_PATTERN: dict[str, Any] = {"patternProperties": {"b": {"pattern": "^(a+)+$"}}}
+
+
+def test_a_definition_may_be_named_like_a_keyword() -> None:
+    schema: dict[str, Any] = {
+        "properties": {"a": {"$ref": "#/$defs/default"}},
+        "$defs": {"default": {}},
+    }
+    assert safe_schema(schema)["properties"] == schema["properties"]
+
+
+def test_what_no_person_would_see_is_not_shown_to_a_model_either() -> None:
+    hidden = "Adds\u200b two\U000e0041\u202e numbers\x1b[31m.\n\tDone"
+    assert visible(hidden) == "Adds two numbers[31m.\n\tDone"
+    told = {"type": "string", "description": hidden, "title": hidden, "pattern": "a\u200bb"}
+    shown = safe_schema({"properties": {"a": told, "description": {"type": "string"}}})[
+        "properties"
+    ]
+    assert shown["a"]["title"] == visible(hidden)
+    assert shown["a"]["description"] == f"{visible(hidden)} Must match ab"
+    assert shown["description"] == {"type": "string"}
+
+
 def nested(depth: int) -> dict[str, Any]:
     return {"type": "object", "properties": {"a": nested(depth - 1)}} if depth else {}
 
@@ -68,6 +92,9 @@ def nested(depth: int) -> dict[str, Any]:
         ({"properties": {"a": {"$ref": "http://example.org/s.json"}}}, "refers elsewhere"),
         ({"properties": {"a": {"$ref": "#/$defs/none"}}}, "has no #/"),
         ({"properties": {"a": {"$id": "urn:x"}}}, r"uses '\$id'"),
+        ({**_HIDDEN, "properties": {"a": {"$ref": "#/default"}}}, "refers to what is none"),
+        ({"%64": 1, **_HIDDEN, "properties": {"a": {"$ref": "#/%64efault"}}}, "refers elsewhere"),
+        ({"properties": {"a": {"$ref": "#/patternProperties/b"}}, **_BY_PATTERN}, "what is none"),
         ({"type": "array"}, "not that of an object"),
         ({"properties": {"a": {"type": "text"}}}, "not valid"),
         ({"description": "x" * 70_000}, "longer than"),

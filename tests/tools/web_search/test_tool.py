@@ -9,6 +9,7 @@ import pytest
 from core.errors import ConfigError
 from core.provider_settings import Credentials
 from core.settings import Settings
+from core.tool_settings import EgressSettings
 from tests.fakes.http_wire import HttpRequest
 from tests.tools.egress.wire import Answer, Pages, Target, target
 from tests.tools.web_search import synthetic_pages as pages
@@ -246,3 +247,17 @@ def test_an_engine_without_its_key_is_an_error_of_the_configuration() -> None:
         settings = Settings.model_validate({"search": {"engine": name}}).search
         with pytest.raises(ConfigError, match=said):
             configured_engines(settings, no_keys())
+
+
+@pytest.mark.parametrize("name", ["serper", "tavily", "exa", "brave"])
+async def test_an_engine_that_redirects_does_not_pass_its_key_on(
+    directory: StepDirectory, name: str
+) -> None:
+    async with target() as elsewhere:
+        away = Answer(b"", 307, {"location": elsewhere.url})
+        async with engines(**{name: away}) as servers:
+            settings = configured(servers, engines={name: {"api_key": "secret"}})
+            both = (*settings.egress.allow_hosts, elsewhere.place)
+            egress = EgressSettings(allow_hosts=both)
+            await search(settings.model_copy(update={"egress": egress}), directory)
+    assert elsewhere.hits == []
