@@ -204,7 +204,12 @@ def shares(day: Day, servers: dict[str, FakeModelServer]) -> list[dict[str, Any]
         whole = sum(counts[number, name] for name in NAMES) or 1
         second = number * BIN_SECONDS
         rows += [
-            {"second": second, "server": name, "share": counts[number, name] / whole, "place": place}
+            {
+                "second": second,
+                "server": name,
+                "share": counts[number, name] / whole,
+                "place": place,
+            }
             for place, name in enumerate(NAMES)
         ]
     return rows

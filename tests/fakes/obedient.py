@@ -42,6 +42,7 @@ class Obedient:
     plans: list[Answer] = field(default_factory=list[Answer])
     obeyed: int = 0
     begun: Counter[str] = field(default_factory=Counter[str])
+    _obeyed_in: Counter[str] = field(default_factory=Counter[str])
 
     def __call__(self, request: RecordedRequest) -> Answer | Fault:
         if "create_plan" in request.tool_names:
@@ -50,11 +51,14 @@ class Obedient:
         if not request.tool_names:
             return Answer(text=_spoken(order))
         calls, name = _calls(request), _step_of(request)
-        self.begun[name] += not calls
+        if not calls:
+            self.begun[name] += 1
+            self._obeyed_in[name] = 0
         if order and order[0] in request.tool_names and order not in calls:
             self.obeyed += 1
+            self._obeyed_in[name] += 1
             return Answer(tool_calls=(ScriptedCall(order[0], {"target": order[1]}),))
-        return self._next_move(name, len(calls) - (order in calls)) or ends(_spoken(order))
+        return self._next_move(name, len(calls) - self._obeyed_in[name]) or ends(_spoken(order))
 
     def _next_move(self, name: str, made: int) -> Answer | Fault | None:
         again = self.begun[name] > 1 and name in self.again

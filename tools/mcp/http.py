@@ -7,14 +7,14 @@ is longer than ``MAX_MESSAGE_BYTES``, nor compressed, which could hide how long 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from core.mcp import McpServerSettings
 
 if TYPE_CHECKING:
-    from httpx2 import AsyncClient
+    from httpx2 import AsyncByteStream, AsyncClient, Response
 
 MAX_MESSAGE_BYTES = 32_000_000
 STREAM_SECONDS = 300.0
@@ -66,35 +66,31 @@ def _bounded_transport() -> Any:
             if encoding != "identity":
                 await response.aclose()
                 raise httpx2.ReadError(f"the answer is compressed ({encoding[:40]}), unasked")
-            kind, inner = response.headers.get("content-type", ""), response.stream
-            assert isinstance(inner, httpx2.AsyncByteStream)
-            has_events = kind.startswith("text/event-stream")
-            response.stream = BoundedStream(inner, has_events=has_events)
+            response.stream = _bounded(response)
             return response
-
-    class BoundedStream(httpx2.AsyncByteStream):
-        def __init__(self, inner: httpx2.AsyncByteStream, *, has_events: bool) -> None:
-            self._inner = inner
-            self._chunks = _bounded(inner, has_events)
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            async for chunk in self._chunks:
-                yield chunk
-
-        async def aclose(self) -> None:
-            await self._inner.aclose()
 
     return Bounded(trust_env=False)
 
 
-async def _bounded(chunks: AsyncIterable[bytes], has_events: bool) -> AsyncIterator[bytes]:
-    """Of a stream of events each counts for itself. Raises ReadError beyond the bound."""
+def _bounded(response: Response) -> AsyncByteStream:
+    """Its body; of a stream of events each counts for itself. Raises ReadError when read."""
     import httpx2
 
-    size = 0
-    async for chunk in chunks:
-        end = max(chunk.rfind(b"\n\n"), chunk.rfind(b"\r\n\r\n")) if has_events else -1
-        size = len(chunk) - end if end >= 0 else size + len(chunk)
-        if size > MAX_MESSAGE_BYTES:
-            raise httpx2.ReadError(f"a message exceeds {MAX_MESSAGE_BYTES} bytes")
-        yield chunk
+    inner = response.stream
+    assert isinstance(inner, httpx2.AsyncByteStream)
+    has_events = response.headers.get("content-type", "").startswith("text/event-stream")
+
+    class Bounded(httpx2.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            size = 0
+            async for chunk in inner:
+                end = max(chunk.rfind(b"\n\n"), chunk.rfind(b"\r\n\r\n")) if has_events else -1
+                size = len(chunk) - end if end >= 0 else size + len(chunk)
+                if size > MAX_MESSAGE_BYTES:
+                    raise httpx2.ReadError(f"a message exceeds {MAX_MESSAGE_BYTES} bytes")
+                yield chunk
+
+        async def aclose(self) -> None:
+            await inner.aclose()
+
+    return Bounded()
