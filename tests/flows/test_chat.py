@@ -148,28 +148,6 @@ async def test_a_person_at_a_terminal_is_prompted_answered_and_leaves_with_exit(
     os.close(ours)
 
 
-async def test_after_a_question_was_stopped_the_next_line_is_a_message(terminal: Terminal) -> None:
-    def script(request: RecordedRequest) -> Answer:
-        if "the second one" in request.text:
-            return ends("success", "The second is heard.")
-        return Answer(tool_calls=(ScriptedCall("ask_human", {"inquire": "Left or right?"}),))
-
-    terminal.stage.model.script = script
-    ours, theirs = pty.openpty()
-    process = await terminal.start("chat", "--session", "s", on=theirs)
-    os.close(theirs)
-    await _read_until(ours, "> ")
-    os.write(ours, b"first\n")
-    await _read_until(ours, "Left or right?")
-    process.send_signal(signal.SIGINT)
-    await _read_until(ours, "manus resume")
-    os.write(ours, b"the second one\n")
-    await _read_until(ours, "The second is heard.")
-    os.write(ours, b"/exit\n")
-    assert await asyncio.wait_for(process.wait(), 60) == 0
-    os.close(ours)
-
-
 async def test_run_with_an_agent_gives_it_the_goal_without_a_plan(terminal: Terminal) -> None:
     terminal.stage.model.script = always(ends("success", "42"))
     process = await terminal.start("run", "--agent", "sandbox", "--json", "What is it?")
