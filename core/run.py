@@ -53,18 +53,18 @@ class RunOptions(Value):
         default=None,
         ge=0,
         le=20,
-        description="How often a model may revise the plan around steps that failed. Left out: once "
-        "for a plan that a model drafted, never for a given one.",
+        description="How often a model may revise the plan around steps that failed. Left out: "
+        "once for a plan that a model drafted, never for a given one.",
     )
     approvals: ApprovalPolicy | Decision | None = Field(
         default=None,
-        description="What becomes of calls of high-risk tools; one word stands for both cases. Left "
-        "out: as configured under [run.approvals].",
+        description="What becomes of calls of high-risk tools; one word stands for both cases. "
+        "Left out: as configured under [run.approvals].",
     )
     trust_inputs: bool = Field(
         default=False,
-        description="Whether you answer for what the input files say; else they count as strangers' "
-        "words.",
+        description="Whether you answer for what the input files say; else they count as "
+        "strangers' words.",
     )
     budget: Budget | None = Field(
         default=None, description="Limits of this run. Left out: as configured under [run.budget]."
@@ -78,5 +78,6 @@ class RunOptions(Value):
     )
     files_of: str | None = Field(
         default=None,
-        description="The key of a single agent's run, with whose files the agent of this one begins.",
+        description="The key of a single agent's run, with whose files the agent of this one "
+        "begins.",
     )

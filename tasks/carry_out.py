@@ -40,8 +40,8 @@ async def carry_out(
         try:
             with results_in(run.store):
                 report = await _accounted(run, until_cancelled(_execute(run, request), run))
-        except CancelledFromOutside:
-            return Cancelled(message=f"cancelled; `manus resume {run_key}` goes on")
+        except CancelledFromOutside as cancel:
+            return Cancelled(message=f"{cancel}; `manus resume {run_key}` goes on")
     return report if report.status == "completed" else _failed(report)
 
 

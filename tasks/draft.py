@@ -122,4 +122,5 @@ def _opening(run: Run, goal: str) -> list[Message]:
 
 def _plan(run: Run, goal: str, arguments: dict[str, Any]) -> Plan:
     drafted = chained(arguments) if has_small_model(run) else arguments
-    return checked_plan(run, {**drafted, "goal": goal, "author": "model"})
+    said = {name: drafted[name] for name in ("title", "steps") if name in drafted}
+    return checked_plan(run, {**said, "goal": goal, "author": "model"})

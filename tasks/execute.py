@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import State
 
 from core.errors import (
     AllDeploymentsFailedError,
+    ApprovalDeniedError,
     BudgetExceededError,
     CorruptRecordError,
     EnvironmentUnusableError,
@@ -50,6 +51,9 @@ KEEPS_ATTEMPT = (
     EnvironmentUnusableError,
 )
 """What stopped an attempt from outside: once removed, the same attempt goes on from its records."""
+
+MAX_STALE_ATTEMPTS = 3
+"""A step that asks something else each time it is replayed would else pay for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ class StepExecutor:
         began = time.monotonic()
         inputs = self._inputs(step, upstream)
         after = _states(upstream) or self.upstream
-        left = step.retries
+        left, stale = step.retries, 0
         while True:
             is_first = not self.run.journal.attempts(step.id)
             attempt = await self._attempt_number(step, inputs)
@@ -132,7 +136,8 @@ class StepExecutor:
             outcome = await state.aresult(raise_on_failure=False)
             if not isinstance(outcome, StepResult):
                 self._note_failure(step, attempt, outcome, time.monotonic() - began)
-                if isinstance(outcome, StaleRecordError):
+                if isinstance(outcome, StaleRecordError) and stale < MAX_STALE_ATTEMPTS:
+                    stale += 1
                     continue  # a new attempt, with records of its own
                 if left and _is_honest(outcome) and not isinstance(outcome, UnknownOutcomeError):
                     left -= 1
@@ -271,7 +276,9 @@ def _is_honest(error: Any) -> bool:
 
 def _is_revisable(error: Any) -> bool:
     """A person's refusal is not planned around, nor a call whose effect nobody knows."""
-    refused = isinstance(error, StepFailedError) and error.refused
+    refused = isinstance(error, ApprovalDeniedError) or (
+        isinstance(error, StepFailedError) and error.refused
+    )
     return _is_honest(error) and not refused and not isinstance(error, UnknownOutcomeError)
 
 

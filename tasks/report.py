@@ -27,14 +27,14 @@ def build_report(run: Run, plan: Plan, summary: str, started_at: datetime) -> Ru
     steps = tuple(run.settled.get(s.id) or _not_started(s) for s in plan.steps)
     return RunReport(
         run_key=run.key,
-        status=_status(plan, steps),
+        status=_status(run, plan, steps),
         goal=plan.goal,
         plan_title=plan.title,
         plan_version=plan.version,
         started_at=started_at,
         finished_at=datetime.now(UTC),
         steps=steps,
-        summary=summary,
+        summary="\n\n".join([summary, *(f"Not revised: {e}" for e in run.unrevised)]),
         spend=run.meter.spend,
         directory=str(run.directory),
         replaced=tuple(run.replaced),
@@ -68,14 +68,15 @@ def account_for_run(run: Run, began: float, error_type: str | None) -> None:
     )
 
 
-def _status(plan: Plan, steps: tuple[StepReport, ...]) -> RunStatus:
+def _status(run: Run, plan: Plan, steps: tuple[StepReport, ...]) -> RunStatus:
     """``failed`` if a step that is not optional did not complete."""
     bad = [
         s
         for s in steps
         if s.status is not StepStatus.COMPLETED and not plan.step(s.step_id).optional
     ]
-    if any(s.error_type == BudgetExceededError.__name__ for s in bad):
+    spent = any(isinstance(error, BudgetExceededError) for error in run.unrevised)
+    if spent or any(s.error_type == BudgetExceededError.__name__ for s in bad):
         return "over_budget"
     return "failed" if bad else "completed"
 

@@ -132,6 +132,7 @@ async def _revise(
         reason = str(revision)
         run.journal.append(AttemptFailed(step_id=_step_id(number), attempt=attempt, reason=reason))
     get_run_logger().warning("the plan was not revised: %s", revision)
+    run.unrevised.append(revision)
     return state, None
 
 

@@ -29,7 +29,8 @@ class Run:
     """Passed to tasks by context, not by parameter: Prefect would record and hash it.
 
     ``plans`` are its plan's versions, ``begun`` and ``settled`` the steps that began and ended, as
-    far as it has come. ``replaced`` ended badly and were planned anew.
+    far as it has come. ``replaced`` ended badly and were planned anew;
+    ``unrevised`` is what kept a plan from being revised.
 
     ``resources`` are what its tools keep open. ``slots`` are its steps' to run in, ``asking`` is
     held by whoever puts a question to a person.
@@ -59,6 +60,7 @@ class Run:
     begun: set[str] = field(default_factory=set[str])
     settled: dict[str, StepReport] = field(default_factory=dict[str, StepReport])
     replaced: list[StepReport] = field(default_factory=list[StepReport])
+    unrevised: list[BaseException] = field(default_factory=list[BaseException])
     listeners: list[Callable[[RunEvent], None]] = field(
         default_factory=list[Callable[[RunEvent], None]]
     )

@@ -27,6 +27,16 @@ class PrefectServer:
     settings: Settings
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes (``-n``), one of them has the Prefect server, another the browser."""
+    for item in items:
+        names: list[str] = getattr(item, "fixturenames", [])
+        if "prefect_server" in names or "gateway" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("prefect"))
+        elif "browser" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
 def _without(patch: pytest.MonkeyPatch, prefixes: tuple[str, ...]) -> None:
     for name in [n for n in os.environ if n.startswith(prefixes)]:
         patch.delenv(name)

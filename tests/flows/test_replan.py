@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.result import StepStatus
+from core.usage import Budget
 from tests.fakes.script import Answer, Fault, RecordedRequest, ScriptedCall
 from tests.flows.conftest import Stage, artifact_keys
 from tests.flows.test_planning import agent, code, ends, plan
@@ -215,3 +216,31 @@ async def test_agents_read_the_plan_and_their_notes_reach_the_report_and_the_rev
     assert "fetch [completed]" in seen
     assert "note: try without the library" in model.drafts[1].text
     assert report.replaced[0].notes == ("try without the library",)
+
+
+async def test_a_revision_that_the_budget_forbids_is_said_and_made_on_resume(stage: Stage) -> None:
+    model = stage.model.script = Model(planned(*EASIER))
+    _, report = await stage.run(goal="Fetch, count and tell", budget=Budget(max_model_calls=3))
+    assert report.status == "over_budget"
+    assert "Not revised: " in report.summary
+    assert len(model.drafts) == 1
+    _, report = await stage.resume(report, budget=Budget(max_model_calls=50))
+    assert report.status == "completed"
+    assert report.plan_version == 2
+    assert model.worked == ["fetch", "hard", "count", "tell"]
+
+
+async def test_what_a_model_says_of_a_plan_beyond_its_steps_is_not_taken(stage: Stage) -> None:
+    model = Model()
+
+    def script(request: RecordedRequest) -> Answer | Fault:
+        if "create_plan" in request.tool_names:
+            steps = [step("fetch", "Do the work of fetch.")]
+            arguments = {"title": "Mine", "steps": steps, "version": 7, "vars": {"x": 1}}
+            return Answer(tool_calls=(ScriptedCall("create_plan", arguments),))
+        return model(request)
+
+    stage.model.script = script
+    _, report = await stage.run(goal="Fetch")
+    assert report.status == "completed"
+    assert report.plan_version == 1
