@@ -27,6 +27,7 @@ class PrefectServer:
     settings: Settings
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes (``-n``), one of them has the Prefect server, another the browser."""
     for item in items:
