@@ -41,7 +41,7 @@ run: .venv/.ok-runtime
 	else $(BIN)/manus run examples/plans/csv_report.yaml --input examples/data/sales.csv $(ARGS); fi
 
 test: .venv/.ok-dev
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadscope $(ARGS)
 
 check: .venv/.ok-dev
 	@$(BIN)/ruff check --quiet .

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from core.provider_settings import Credentials
 from core.settings import Settings
@@ -27,15 +29,22 @@ class PrefectServer:
     settings: Settings
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (``-n``), one of them has the Prefect server, another the browser."""
-    for item in items:
-        names: list[str] = getattr(item, "fixturenames", [])
-        if "prefect_server" in names or "gateway" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("prefect"))
-        elif "browser" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("browser"))
+class ByServer(LoadScopeScheduling):
+    """With several processes (``-n``) one of them has the Prefect server, another the browser.
+
+    All other tests go by file to whichever process is free.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        if file.startswith(("tests/flows/", "tests/gateway/", "tests/tasks/test_prefect_")):
+            return "prefect"
+        return "browser" if file.startswith("tests/tools/browser/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByServer:
+    return ByServer(config, log)
 
 
 def _without(patch: pytest.MonkeyPatch, prefixes: tuple[str, ...]) -> None:
