@@ -49,14 +49,16 @@ async def answer(run: str, text: str) -> OpenQuestion:
     """Answers the question that a run waits with.
 
     Args:
-        run: the key of the run, or the beginning of it.
+        run: the key of the run, or the beginning of it; or the id of the flow run that waits.
         text: the answer; one of the choices where there are some.
 
     Raises:
         RunNotFoundError: no such run waits for an answer, or several do.
         BadInputError: the answer does not fit; the run goes on waiting.
     """
-    waiting = [q for q in await open_questions() if q.run_key.startswith(run)]
+    waiting = [
+        q for q in await open_questions() if q.run_key.startswith(run) or q.flow_run_id == run
+    ]
     if len(waiting) != 1:
         there = ", ".join(q.run_key[:8] for q in waiting) or "none"
         raise RunNotFoundError(f"run '{run}': waiting runs that fit: {there}")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import (
@@ -68,3 +69,11 @@ def checked(kind: type[V], /, **values: Any) -> V:
         return kind(**values)
     except ValidationError as error:
         raise BadInputError(first_problem(error)) from error
+
+
+def write_file(path: Path, text: str) -> None:
+    """Writes what a command was asked to write. Raises BadInputError where it cannot."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInputError(f"{path}: {error.strerror}") from error

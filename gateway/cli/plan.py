@@ -11,7 +11,7 @@ from core.errors import BadInputError
 from core.plan import Plan
 from core.run import RunOptions
 from core.settings import Settings, load_settings
-from gateway.cli.exits import Exit
+from gateway.cli.exits import Exit, write_file
 from gateway.cli.run import outcome_of, say, start_server
 from tasks.request import prepare
 from tasks.services import open_services, using
@@ -23,17 +23,19 @@ def plan_command(
     """Writes the plan as YAML to ``output`` or stdout; with ``as_json`` as JSON to stdout.
 
     Raises:
-        BadInputError: ``output`` exists, or an input does not.
+        BadInputError: ``output`` exists or has no directory to be in, or an input does not exist.
     """
     if output and output.exists():
         raise BadInputError(f"{output} exists already; choose another name")
+    if output and not output.absolute().parent.is_dir():
+        raise BadInputError(f"{output}: no such directory")
     options = RunOptions(inputs=tuple(str(p.absolute()) for p in inputs), model=model)
     drafted = asyncio.run(_draft(load_settings(), goal, options))
     from tasks.draft import to_yaml
 
     text = drafted.model_dump_json(indent=2) + "\n" if as_json else to_yaml(drafted)
     if output:
-        output.write_text(to_yaml(drafted), encoding="utf-8")
+        write_file(output, to_yaml(drafted))
         say(f"wrote {output}; run it with: manus run {output}")
     if as_json or not output:
         sys.stdout.write(text)

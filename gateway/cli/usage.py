@@ -20,6 +20,7 @@ from analytics.report import Table, report
 from core.errors import BadInputError
 from core.settings import load_settings
 from core.usage import UsageEvent
+from gateway.cli.exits import write_file
 from gateway.cli.listing import list_runs, wide_console
 from tasks.request import find_run
 from tasks.spending import BudgetLine, SpendingLedger
@@ -38,7 +39,7 @@ def usage_command(
     with open_usage(home) as usage:
         if html:
             page = usage_page(usage, window, made_at=datetime.now(UTC))
-            html.write_text(page, encoding="utf-8")
+            write_file(html, page)
             sys.stderr.write(f"wrote {html}\n")
             return
         shown = key or _newest_run(home)
