@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from agents.context import (
     Context,
@@ -74,6 +74,11 @@ async def run_agent(task: AgentTask, model: ModelClient, tools: ToolRunner) -> A
     return AgentOutcome("blocked", f"not done after {task.max_turns} turns", turns=task.max_turns)
 
 
+@lru_cache(maxsize=512)
+def _tokens_of(definition: str) -> int:
+    return text_tokens(definition)
+
+
 @dataclass(slots=True)
 class _Loop:
     """A task under way. ``shown_once`` goes with the next question and is then forgotten."""
@@ -89,11 +94,10 @@ class _Loop:
     @classmethod
     def begin(cls, task: AgentTask, model: ModelClient, tools: ToolRunner) -> _Loop:
         definitions = with_output_schema(task.tools, task.output_schema)
-        described = json.dumps([d.model_dump() for d in definitions], ensure_ascii=False)
         context = Context(
             system(task.spec.prompt),
             user(task.prompt),
-            limit=task.context_tokens - text_tokens(described),
+            limit=task.context_tokens - sum(_tokens_of(d.as_json) for d in definitions),
             count=task.count,
             history=paired(task.history, task.count),
         )

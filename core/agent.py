@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 from typing import Annotated
@@ -10,11 +11,20 @@ from pydantic import Field, StringConstraints
 
 from core.base import JsonObject, Slug, Value
 
+_WILDCARD = re.compile(r"[*?[]")
+
 ToolEntry = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_*-]{1,64}\??$")]
 """A tool's name or, with ``*``, a pattern of names; a ``?`` at the end makes it optional.
 
 In a YAML list such entries need quotes.
 """
+
+
+def matching(pattern: str, names: Collection[str]) -> list[str]:
+    """The names that fit; a pattern without wildcards is a name."""
+    if _WILDCARD.search(pattern) is None:
+        return [pattern] if pattern in names else []
+    return [name for name in names if fnmatchcase(name, pattern)]
 
 
 class AgentSpec(Value):
@@ -54,6 +64,6 @@ class AgentSpec(Value):
         names: dict[str, None] = {}
         for entry in self.tools:
             pattern = entry.removesuffix("?")
-            found = [n for n in available if fnmatchcase(n, pattern)]
+            found = matching(pattern, available)
             names.update(dict.fromkeys(found if found or entry.endswith("?") else [pattern]))
         return tuple(names)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field
@@ -18,6 +20,11 @@ class ToolDefinition(Value):
     name: str
     description: str
     parameters: JsonObject
+
+    @cached_property
+    def as_json(self) -> str:
+        """Kept, because every request is measured with all its tools, and they do not change."""
+        return json.dumps(self.model_dump(), ensure_ascii=False)
 
 
 class ToolChoice(Value):

@@ -14,7 +14,7 @@ _FEWEST_CHARS_PER_TOKEN = 3
 
 def generous_request_tokens(request: CompletionRequest) -> int:
     """Input tokens of messages, tools and output schema; microseconds per message."""
-    tools = sum(len(json.dumps(t.model_dump())) for t in request.tools)
+    tools = sum(len(t.as_json) for t in request.tools)
     schema = len(json.dumps(request.output_schema)) if request.output_schema else 0
     images = sum(_images(p) for m in request.messages for p in m.parts)
     texts = (request_chars(request) + tools + schema) // _FEWEST_CHARS_PER_TOKEN

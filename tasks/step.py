@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import jsonschema
@@ -18,7 +17,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from agents.loop import TERMINATE, AgentOutcome, AgentTask, run_agent
-from core.agent import AgentSpec
+from core.agent import AgentSpec, matching
 from core.base import as_stored
 from core.completion import Completion, CompletionRequest, StopReason
 from core.errors import PlanError, StepFailedError
@@ -270,8 +269,9 @@ def allowed_tools(
     if step.kind == "tool":
         return (step.tool,) if step.tool else ()
     own = agent.tools_among(available) if agent else ()
-    wanted = ("*",) if step.tools is None else step.tools
-    chosen = tuple(t for t in own if any(fnmatchcase(t, w) for w in wanted))
+    chosen = own
+    if step.tools is not None:
+        chosen = tuple(t for t in own if any(matching(w, (t,)) for w in step.tools))
     return chosen if not agent or TERMINATE in chosen else (*chosen, TERMINATE)
 
 

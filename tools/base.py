@@ -18,6 +18,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -137,7 +138,7 @@ class BaseTool(ABC):
         bound._context = context
         return bound
 
-    @property
+    @cached_property
     def definition(self) -> ToolDefinition:
         return ToolDefinition(
             name=self.name, description=self.description, parameters=self.parameters
