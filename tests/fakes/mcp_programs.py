@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +16,7 @@ PINNED = {
     "@modelcontextprotocol/server-memory": "2026.8.31",
     "@playwright/mcp": "0.0.83",
 }
-INSTALL_SECONDS = 100
+INSTALL_SECONDS = 80
 
 
 def node() -> str:
@@ -32,14 +33,16 @@ def program(package: str, script: str) -> tuple[str, str]:
     Skips the test where the packages cannot be had.
     """
     place = CACHE / "node_modules" / package / script
-    if not place.is_file():
-        _install()
+    if not place.is_file() and (problem := _install()):
+        pytest.skip(problem)
     if not place.is_file():
         pytest.skip(f"{package} cannot be installed here")
     return node(), str(place)
 
 
-def _install() -> None:
+@cache
+def _install() -> str | None:
+    """What kept npm from it; tried once, as the next test would wait for the same."""
     interpreter = node()
     npm = Path(interpreter).parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -51,4 +54,5 @@ def _install() -> None:
     try:
         subprocess.run(command, cwd=CACHE, check=True, capture_output=True, timeout=INSTALL_SECONDS)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        pytest.skip(f"npm could not install the servers: {type(error).__name__}")
+        return f"npm could not install the servers: {type(error).__name__}"
+    return None
